@@ -1,0 +1,1 @@
+"""Iterable → Segment: the inbound direction."""

@@ -1,0 +1,1 @@
+"""Segment → Iterable: the outbound direction."""

@@ -1,0 +1,1 @@
+"""Local stand-ins for both partners, for trying things out and for tests."""

@@ -1,4 +1,5 @@
-"""What the courier needs to know of a partner; `outbound/iterable.py` and `inbound/segment.py` are two such."""
+"""What the courier needs to know of a partner; `outbound/iterable.py` and `inbound/segment.py` are
+two such."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,16 +55,19 @@ class Destination(Protocol):
         ...
 
     def prepare(self, record: Record) -> Sequence[Step] | Discarded | Dead:
-        """Map a record to the steps that deliver it, in order; none when this group has nothing to do.
+        """Map a record to the steps that deliver it, in order; none when this group has nothing to
+        do.
 
         Pure and quick: no I/O. Never raises: what cannot be mapped is Dead with its reason.
         """
         ...
 
     def deliver(self, endpoint: str, steps: Sequence[Step]) -> list[Outcome]:
-        """Send `steps` in one request (or one flush) and return one outcome for each, in their order.
+        """Send `steps` in one request (or one flush) and return one outcome for each, in their
+        order.
 
-        Called from several threads at once. Never raises for anything the partner or the network does.
+        Called from several threads at once. Never raises for anything the partner or the network
+        does.
         """
         ...
 

@@ -10,7 +10,8 @@ class Step(Protocol):
 
     @property
     def endpoint(self) -> str:
-        """The endpoint family it goes to, which owns a rate limit: `users/update`, `events/trackBulk` …"""
+        """The endpoint family it goes to, which owns a rate limit: `users/update`,
+        `events/trackBulk` …"""
         ...
 
     @property
@@ -25,7 +26,8 @@ class Step(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the partner said: its HTTP status (None when there was no answer) and its body as text."""
+    """What the partner said: its HTTP status (None when there was no answer) and its body as
+    text."""
 
     status: int | None
     body: str
@@ -56,9 +58,11 @@ class Discarded:
 class Retry:
     """Not now. The same step, or `instead`, is sent again later.
 
-    `after`: seconds to wait at least, as the partner asked; 0 for at once; None for the usual backoff.
+    `after`: seconds to wait at least, as the partner asked; 0 for at once; None for the usual
+    backoff.
     `failing`: the partner itself seems unwell (5xx, timeout, connection), which opens the breaker.
-    `limited`: the partner's rate limit was met (429): the endpoint pauses, the record is not to blame.
+    `limited`: the partner's rate limit was met (429): the endpoint pauses, the record is not to
+    blame.
     `split`: the step was refused together with others of its request; send it in half that company.
     """
 
@@ -81,7 +85,8 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The key or the project's configuration is at fault (401, 403, 404), not the record: all of it waits."""
+    """The key or the project's configuration is at fault (401, 403, 404), not the record: all of
+    it waits."""
 
     reason: str
     answer: Answer | None = None

@@ -1,4 +1,5 @@
-"""Every setting: where it comes from, what is allowed, and one typed, frozen object that holds them."""
+"""Every setting: where it comes from, what is allowed, and one typed, frozen object that holds
+them."""
 
 import os
 import tomllib
@@ -61,7 +62,8 @@ class InboundMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings, checked. Field names are the settings' names in lower case; README has their meaning."""
+    """All settings, checked. Field names are the settings' names in lower case; README has their
+    meaning."""
 
     iterable_api_key: str | None = field(default=None, repr=False)
     iterable_mobile_api_key: str | None = field(default=None, repr=False)
@@ -103,7 +105,8 @@ class Settings:
 
     @property
     def has_partner_credentials(self) -> bool:
-        """Whether any key of Iterable or Segment is set; without any, `bridge run` starts the sandbox."""
+        """Whether any key of Iterable or Segment is set; without any, `bridge run` starts the
+        sandbox."""
         return any(
             (
                 self.iterable_api_key,
@@ -323,7 +326,9 @@ def _from_toml(directory: Path, problems: list[str]) -> dict[str, Any]:
     for name, value in found.items():
         known = name.lower() if name.lower() in TABLES else name.upper()
         if known in SECRETS:
-            problems.append(f"{known}: a secret; move it from {path.name} to the environment or .env")
+            problems.append(
+                f"{known}: a secret; move it from {path.name} to the environment or .env"
+            )
         elif known not in TABLES and known not in NAMES:
             problems.append(f"{name}: unknown setting in {path.name}")
         else:

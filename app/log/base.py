@@ -1,8 +1,10 @@
-"""What a log engine must do. The docstrings here are the contract; `tests/test_log_contract.py` tests it.
+"""What a log engine must do. The docstrings here are the contract; `tests/test_log_contract.py`
+tests it.
 
-The model is Apache Kafka's: a topic has partitions, a partition is a sequence of records with rising
-offsets, and a consumer group remembers one committed offset per partition. The embedded SQLite engine
-offers exactly the same, so the rest of the program never asks which engine it runs on.
+The model is Apache Kafka's: a topic has partitions, a partition is a sequence of records with
+rising offsets, and a consumer group remembers one committed offset per partition. The embedded
+SQLite engine offers exactly the same, so the rest of the program never asks which engine it runs
+on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +19,8 @@ TOPICS = (SEGMENT_CALLS, ITERABLE_WEBHOOKS, DEAD_LETTERS, RECEIPTS)
 
 
 class LogUnavailable(Exception):
-    """The log cannot take or give records now: disk full, broker away. Whoever sent something retries."""
+    """The log cannot take or give records now: disk full, broker away. Whoever sent something
+    retries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the log gives back: a `NewRecord` with its place and the time it was stored (Unix seconds)."""
+    """What the log gives back: a `NewRecord` with its place and the time it was stored (Unix
+    seconds)."""
 
     topic: str
     partition: int
@@ -50,8 +54,9 @@ class Record:
 class Commit:
     """A consumer group's progress in one partition.
 
-    `offset` is that of the next record to deliver: every earlier one is finished. `metadata` is a short
-    text (at most 4,000 bytes) stored with it, where the courier keeps its counters and its state.
+    `offset` is that of the next record to deliver: every earlier one is finished. `metadata` is a
+    short text (at most 4,000 bytes) stored with it, where the courier keeps its counters and its
+    state.
     """
 
     offset: int
@@ -60,7 +65,8 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a group is in one partition. `oldest_waiting` is the `appended_at` of its next record."""
+    """How far a group is in one partition. `oldest_waiting` is the `appended_at` of its next
+    record."""
 
     partition: int
     committed: int
@@ -91,11 +97,13 @@ class Consumer(Protocol):
         ...
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
-        """Return up to `limit` next records of the assigned partitions, each partition in offset order.
+        """Return up to `limit` next records of the assigned partitions, each partition in offset
+        order.
 
         Waits up to `timeout` seconds for the first one. A partition newly assigned starts at the
-        group's committed offset, or at its beginning. With `limit` 0 nothing is read, but membership
-        and assignment are kept up: call it at least every few seconds, also while delivery is held.
+        group's committed offset, or at its beginning. With `limit` 0 nothing is read, but
+        membership and assignment are kept up: call it at least every few seconds, also while
+        delivery is held.
         Partitions are read in turn, so that none starves. Before a partition is given away,
         `on_revoked` is called (see `Log.consume`) and may still commit it.
 
@@ -111,21 +119,25 @@ class Consumer(Protocol):
         ...
 
     def committed(self, partition: int) -> Commit | None:
-        """The group's progress in a partition of the assignment, None if it never committed there."""
+        """The group's progress in a partition of the assignment, None if it never committed
+        there."""
         ...
 
     def close(self) -> None:
-        """Leave the group, so that other members take over at once. `on_revoked` is called first."""
+        """Leave the group, so that other members take over at once. `on_revoked` is called
+        first."""
         ...
 
 
 class Log(Protocol):
-    """A durable, partitioned log. Safe to use from any thread and from every process of the machine."""
+    """A durable, partitioned log. Safe to use from any thread and from every process of the
+    machine."""
 
     def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         """Store `records`, all or none, and return their (partition, offset) once they are durable.
 
-        Durable: they survive a kill of any process and a power cut. Concurrent calls share the cost.
+        Durable: they survive a kill of any process and a power cut. Concurrent calls share the
+        cost.
         Raises LogUnavailable when they could not be stored; then the sender must try again.
         """
         ...
@@ -141,7 +153,8 @@ class Log(Protocol):
     def read(
         self, topic: str, partition: int, start: int, stop: int | None = None
     ) -> Iterator[Record]:
-        """Iterate over the records of a partition with start ≤ offset < stop (None: to the end as of now).
+        """Iterate over the records of a partition with start ≤ offset < stop (None: to the end as
+        of now).
 
         Outside any group; holds no lock between records, so it may take all the time it wants.
         """
@@ -152,7 +165,8 @@ class Log(Protocol):
         ...
 
     def progress(self, topic: str, group: str) -> list[Progress]:
-        """How far `group` is in every partition of `topic`; costs the same however long the backlog is."""
+        """How far `group` is in every partition of `topic`; costs the same however long the
+        backlog is."""
         ...
 
     def check(self) -> None:
@@ -160,10 +174,12 @@ class Log(Protocol):
         ...
 
     def trim(self, topic: str, groups: Sequence[str], older_than: float) -> int:
-        """Remove some of the oldest records of `topic` and return how many were removed (0: no more to do).
+        """Remove some of the oldest records of `topic` and return how many were removed (0: no
+        more to do).
 
-        Only those stored before `older_than` (Unix seconds) and, when `groups` are given, finished by
-        every one of them. Takes a bounded bite of work at each call, so that nobody waits for it.
+        Only those stored before `older_than` (Unix seconds) and, when `groups` are given, finished
+        by every one of them. Takes a bounded bite of work at each call, so that nobody waits for
+        it.
         An engine that has its own retention (Kafka) does nothing.
         """
         ...

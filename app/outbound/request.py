@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-# Which of a project's keys an endpoint wants (Iterable, API Keys article): a server-side key gets 401
-# on the token endpoints, a mobile or web key on all that touches other people.
+# Which of a project's keys an endpoint wants (Iterable, API Keys article): a server-side key gets
+# 401 on the token endpoints, a mobile or web key on all that touches other people.
 SERVER, MOBILE, WEB = "server", "mobile", "web"
 
 

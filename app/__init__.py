@@ -1,0 +1,30 @@
+"""A durable bridge between Segment and Iterable: `create_app` wires the doors to the log."""
+
+from flask import Flask
+
+from app.door import register_errors
+from app.log import open_log
+from app.log.base import Log
+from app.settings import Settings, load_settings
+
+
+def create_app(settings: Settings | None = None, log: Log | None = None) -> Flask:
+    """Make the web application.
+
+    `settings` default to `load_settings()`, `log` to the one that BRIDGE_LOG names.
+    Raises SettingsError with every problem of the settings.
+    """
+    from app.health import health
+    from app.inbound.blueprint import inbound
+    from app.outbound.blueprint import outbound
+    from app.state import State
+
+    settings = settings or load_settings()
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.bridge_max_body
+    app.extensions["bridge"] = State(settings, log or open_log(settings.bridge_log))
+    register_errors(app)
+    app.register_blueprint(outbound)
+    app.register_blueprint(inbound)
+    app.register_blueprint(health)
+    return app

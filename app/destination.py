@@ -21,8 +21,8 @@ class RateLimit:
 class Endpoint:
     """How an endpoint of the partner wants to be called.
 
-    One request carries up to `batch_size` steps of together at most `batch_bytes` bytes (0: no limit),
-    each of another person, and waits up to `linger` seconds to fill up.
+    One request carries up to `batch_size` steps of together at most `batch_bytes` bytes (0: no
+    limit), each of another person, and waits up to `linger` seconds to fill up.
     """
 
     limits: tuple[RateLimit, ...] = ()

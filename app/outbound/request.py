@@ -1,6 +1,7 @@
 """One request to Iterable's API, as the mapping makes it and the client sends it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,9 @@ SERVER, MOBILE, WEB = "server", "mobile", "web"
 class IterableRequest:
     """`endpoint` is the family that owns the rate limit (`users/update`), `path` the very address.
 
-    `key` says which API key it needs.
+    `key` says which API key it needs. `refused` are the fields taken out of the body because
+    Iterable refuses them, with their values, and `repairs` counts how often that was done.
+    `original` is the request that a question to Iterable was asked for.
     """
 
     endpoint: str
@@ -23,6 +26,9 @@ class IterableRequest:
     path: str
     body: dict[str, Any] | None
     key: str = SERVER
+    refused: Mapping[str, Any] = field(default_factory=dict)
+    repairs: int = 0
+    original: "IterableRequest | None" = None
 
     @cached_property
     def content(self) -> bytes:
@@ -37,3 +43,8 @@ class IterableRequest:
     def describe(self) -> dict[str, Any]:
         """For people: dead letters and `bridge preview` show it."""
         return {"method": self.method, "path": self.path, "body": self.body}
+
+
+def post(endpoint: str, body: dict[str, Any], key: str = SERVER) -> IterableRequest:
+    """A POST of `body`; an endpoint is the path after `/api/`."""
+    return IterableRequest(endpoint, "POST", f"/api/{endpoint}", body, key)

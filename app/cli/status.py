@@ -1,0 +1,79 @@
+"""`bridge status`: how far delivery is, in both directions."""
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import orjson
+
+from app.courier.ledger import parse_counters
+from app.log import open_log
+from app.log.base import ITERABLE_WEBHOOKS, SEGMENT_CALLS, Log, Progress
+from app.retention import groups
+from app.settings import Settings, load_settings
+
+DIRECTIONS = {"outbound": SEGMENT_CALLS, "inbound": ITERABLE_WEBHOOKS}
+WORST_LAST = ("ok", "failing", "held")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def status(as_json: bool) -> None:
+    """Show what waits, what was delivered, discarded or died, and how each destination is."""
+    settings = load_settings()
+    log = open_log(settings.bridge_log)
+    try:
+        shown = gather(log, settings, time.time())
+    finally:
+        log.close()
+    click.echo(json.dumps(shown, indent=2) if as_json else _table(shown))
+
+
+def gather(log: Log, settings: Settings, now: float) -> dict[str, dict[str, Any]]:
+    """The state of every consumer group, by direction: `{"outbound": {"waiting": …, "groups": …}}`.
+
+    Costs the same however long the backlog is. `now` is Unix time; ages are in seconds.
+    """
+    shown: dict[str, dict[str, Any]] = {}
+    for direction, topic in DIRECTIONS.items():
+        each = {
+            group: _summary(log.progress(topic, group), now) for group in groups(settings, topic)
+        }
+        main = next(iter(each.values()))
+        worst = max(each.values(), key=lambda group: WORST_LAST.index(group["state"]))
+        shown[direction] = {**main, "state": worst["state"], "reason": worst["reason"]}
+        shown[direction]["groups"] = each
+    return shown
+
+
+def _summary(progress: Iterable[Progress], now: float) -> dict[str, Any]:
+    counts = {"waiting": 0, "delivered": 0, "discarded": 0, "dead": 0}
+    state, reason = "ok", ""
+    oldest: float | None = None
+    for part in progress:
+        counts["waiting"] += part.waiting
+        for name, number in parse_counters(part.metadata).items():
+            counts[name] += number
+        told = orjson.loads(part.metadata) if part.metadata else {}
+        if WORST_LAST.index(told.get("state", "ok")) > WORST_LAST.index(state):
+            state, reason = told["state"], told["reason"]
+        if part.oldest_waiting is not None:
+            oldest = min(oldest or part.oldest_waiting, part.oldest_waiting)
+    age = None if oldest is None else round(max(0.0, now - oldest), 3)
+    return {**counts, "oldest_waiting_seconds": age, "state": state, "reason": reason}
+
+
+def _table(shown: dict[str, dict[str, Any]]) -> str:
+    columns = ("waiting", "delivered", "discarded", "dead", "oldest waiting", "state")
+    lines = [f"{'':<22}" + "".join(f"{column:>15}" for column in columns)]
+    for direction, total in shown.items():
+        for group, figures in total["groups"].items():
+            age = figures["oldest_waiting_seconds"]
+            cells = [f"{figures[name]:,}" for name in columns[:4]]
+            cells += ["-" if age is None else f"{age:,.1f} s", figures["state"]]
+            lines.append(f"{direction + ' ' + group:<22}" + "".join(f"{c:>15}" for c in cells))
+            if figures["reason"]:
+                lines.append(f"  {figures['reason']}")
+    return "\n".join(lines)

@@ -1,0 +1,190 @@
+"""What both doors do alike: read a body, judge what is in it, store it durably, answer."""
+
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+
+from app import deadletters
+from app.errors import BadInput
+from app.log.base import DEAD_LETTERS, Log, LogUnavailable, NewRecord
+from app.security import Unauthorized
+
+# Seconds after which a sender may try again when the log cannot take anything.
+RETRY_AFTER = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A call or webhook after the door's look at it: to be stored, discarded, or refused."""
+
+    message_id: str | None
+    record: NewRecord | None = None
+    discarded: str | None = None
+    error: BadInput | None = None
+
+
+Judge = Callable[[Any], Judged]
+
+
+def read_body(media_types: Sequence[str]) -> bytes:
+    """The request's body, inflated.
+
+    Raises 415 for a content type that is not one of `media_types` (none at all is let pass), 413
+    when the body is over the limit, compressed or inflated, and BadInput when the gzip is broken.
+    """
+    if request.mimetype and not any(map(request.mimetype.endswith, media_types)):
+        raise UnsupportedMediaType(
+            f"Content-Type {request.mimetype} is not taken here; send {media_types[0]}."
+        )
+    body = request.get_data(cache=True)
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip"):
+        return _inflate(body, request.max_content_length or 0)
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"Content-Encoding {encoding} is not taken here; send gzip.")
+    return body
+
+
+def _inflate(body: bytes, limit: int) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        inflated = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        raise BadInput("invalid_gzip", "The body is not valid gzip.") from None
+    if len(inflated) > limit:
+        raise RequestEntityTooLarge
+    if not inflater.eof:
+        raise BadInput("invalid_gzip", "The gzip body ends too early.")
+    return inflated
+
+
+def parse(body: bytes) -> Any:
+    """The JSON value in `body`. Raises BadInput (`invalid_json`) with the place of the mistake."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadInput("invalid_json", f"The body is not valid JSON: {error}.") from None
+
+
+def take_one(log: Log, topic: str, judged: Judged) -> Response:
+    """Store one call and answer. Raises BadInput, LogUnavailable."""
+    if judged.error:
+        raise judged.error
+    if judged.discarded:
+        return answer({"success": True, "discarded": judged.discarded})
+    assert judged.record is not None  # the third of three cases # noqa: S101
+    log.append(topic, [judged.record])
+    return answer({"success": True})
+
+
+def take_many(log: Log, topic: str, items: Sequence[Any], judge: Judge) -> Response:
+    """Store the good ones of many calls, keep the bad ones as dead letters, and answer.
+
+    Raises BadInput when every one is bad (nothing is kept then), and LogUnavailable.
+    """
+    judged = [judge(item) for item in items]
+    refused = [(index, j, j.error) for index, j in enumerate(judged) if j.error]
+    rejected = [_rejection(*each) for each in refused]
+    if refused and len(refused) == len(judged):
+        errors = {f"[{i}].{name}": texts for i, _, e in refused for name, texts in e.errors.items()}
+        raise BadInput(
+            "all_rejected", "Every call in the array is bad; nothing was stored.", errors
+        )
+    # Letters first: when the log gives out in between, the sender repeats all of it, and the
+    # letters, whose ids are derived from the calls, are the same ones again.
+    letters = [_letter(topic, items[index], j, error) for index, j, error in refused]
+    if letters:
+        log.append(DEAD_LETTERS, letters)
+    records = [j.record for j in judged if j.record]
+    if records:
+        log.append(topic, records)
+    shown: dict[str, Any] = {"success": True, "accepted": len(judged) - len(refused)}
+    shown["rejected"] = rejected
+    discarded = [
+        {"index": index, "messageId": j.message_id, "discarded": j.discarded}
+        for index, j in enumerate(judged)
+        if j.discarded
+    ]
+    if discarded:
+        shown["discarded"] = discarded
+    return answer(shown)
+
+
+def _rejection(index: int, judged: Judged, error: BadInput) -> dict[str, Any]:
+    return {
+        "index": index,
+        "messageId": judged.message_id,
+        "code": error.code,
+        "message": error.message,
+        "errors": error.errors,
+    }
+
+
+def _letter(topic: str, item: Any, judged: Judged, error: BadInput) -> NewRecord:
+    now = time.time()
+    return deadletters.write(
+        reason=error.code,
+        topic=topic,
+        key="",
+        headers={"message-id": judged.message_id or "", "received-at": repr(now)},
+        body=orjson.dumps(item),
+        place=f"door/{judged.message_id}",
+        now=now,
+        details={"message": error.message, "errors": error.errors, "attempts": 0},
+    )
+
+
+def answer(shown: dict[str, Any], status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(shown), status, content_type="application/json")
+
+
+def refuse(
+    status: int, code: str, message: str, errors: dict[str, list[str]] | None = None
+) -> Response:
+    """The one shape of every error answer.
+
+    It always has `code` and `message`: analytics-python before 2.4 retries a 400 that lacks them.
+    """
+    shown = {"success": False, "code": code, "message": message, "errors": errors or {}}
+    return answer(shown, status)
+
+
+def register_errors(app: Flask) -> None:
+    """Make every failure of a request a JSON answer that its sender can act on."""
+
+    @app.errorhandler(BadInput)
+    def bad_input(error: BadInput) -> Response:
+        return refuse(400, error.code, error.message, error.errors)
+
+    @app.errorhandler(Unauthorized)
+    def unauthorized(error: Unauthorized) -> Response:
+        return refuse(401, "unauthorized", str(error))
+
+    @app.errorhandler(LogUnavailable)
+    def unavailable(error: LogUnavailable) -> Response:
+        app.logger.error("the log is unavailable: %s", error)
+        response = refuse(503, "log_unavailable", f"Nothing was stored: {error}. Please retry.")
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+        return response
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        code = (error.name or "error").lower().replace(" ", "_")
+        response = refuse(error.code or 500, code, error.description or "")
+        response.headers.extend((k, v) for k, v in error.get_headers() if k == "Allow")
+        return response
+
+    @app.errorhandler(Exception)
+    def defect(error: Exception) -> Response:
+        # 503 and not 500: whatever it is, the sender should try again, and nothing was stored.
+        app.logger.error("unexpected error", exc_info=error)
+        response = refuse(503, "internal_error", "Something went wrong here. Please retry.")
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+        return response

@@ -1,0 +1,24 @@
+"""gunicorn's part of the settings: `gunicorn -c config/gunicorn.conf.py wsgi:app`."""
+
+from app.lifeline import watch
+from app.settings import load_settings
+
+settings = load_settings()
+
+bind = settings.bridge_bind
+workers = settings.bridge_web_workers
+# Threads wait for the log's fsync together, which is what lets them share one (group commit).
+worker_class = "gthread"
+threads = settings.bridge_web_threads
+backlog = 2048
+# Segment gives up after 5 s; an answer later than this helps nobody.
+timeout = 30
+graceful_timeout = 20
+# Load balancers and SDKs keep their connections; a minute spares them the hand-shake.
+keepalive = 65
+proc_name = "bridge-web"
+
+
+def on_starting(server):  # type: ignore[no-untyped-def] # gunicorn's own hook, without types
+    """Stop with `bridge run`, also when that is killed."""
+    watch()

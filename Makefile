@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only from the lock files: names, versions and hashes.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test check chaos format bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ check: $(VENV)/.installed-dev ## what CI runs: format, lint, types, tests with b
 format: $(VENV)/.installed-dev ## let ruff put the code in shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+chaos: $(VENV)/.installed-dev ## 200 rounds of SIGKILL under load (CHAOS_ROUNDS=N changes that)
+	$(BIN)/python -m pytest -q -s -m chaos
 
 bench: $(VENV)/.installed-dev ## print the figures of this machine; no test fails on a time
 	$(BIN)/python -m tests.benchmarks

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 class BadInput(Exception):
     """A call or webhook that cannot be used, however often it is sent.
 
-    `code` is stable and machine-readable (`no_identity`, `invalid_call` …), `message` is for people,
-    `errors` names the fields: `{"products[2].price": ["a price is required"]}`. Nothing in them may
-    quote a secret.
+    `code` is stable and machine-readable (`no_identity`, `invalid_call` …), `message` is for
+    people, `errors` names the fields: `{"products[2].price": ["a price is required"]}`. Nothing in
+    them may quote a secret.
     """
 
     def __init__(

@@ -17,6 +17,8 @@ graceful_timeout = 20
 # Load balancers and SDKs keep their connections; a minute spares them the hand-shake.
 keepalive = 65
 proc_name = "bridge-web"
+# gunicorn's own remote control: nothing here uses it, and two bridges of one user would share it.
+control_socket_disable = True
 
 
 def on_starting(server):  # type: ignore[no-untyped-def] # gunicorn's own hook, without types

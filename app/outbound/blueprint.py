@@ -7,12 +7,13 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from app.door import Judged, answer, parse, read_body, take_many, take_one
+from app.door import Judged, answer, parse, read_body, refuse_item, take_many, take_one
 from app.errors import BadInput
 from app.log.base import SEGMENT_CALLS, NewRecord
 from app.outbound import tracking
 from app.outbound.identity import message_id, person
 from app.outbound.mapping import CallMapper
+from app.outbound.nesting import too_deep
 from app.outbound.schemas import check_batch, check_call
 from app.outcomes import Discarded
 from app.security import Unauthorized, first_element, is_signed
@@ -28,22 +29,25 @@ SDK_TYPES = ["application/json", "text/plain", "+json"]
 @outbound.route("/segment", methods=["POST", "PUT", "PATCH"])
 def receive_from_webhook() -> Response:
     """Segment's Webhooks destination: one call, or an array of calls."""
-    authenticate_webhook()
-    calls = parse(read_body(JSON_ONLY))
+    body = read_body(JSON_ONLY)
+    authenticate_webhook(body)
+    calls = parse(body)
     judge = Judge(state().calls, "segment", time.time())
     if isinstance(calls, list):
         return take_many(state().log, SEGMENT_CALLS, calls, judge)
     return take_one(state().log, SEGMENT_CALLS, judge(calls))
 
 
-def authenticate_webhook() -> None:
-    """Raise Unauthorized unless the body as received, or its first element, is signed."""
+def authenticate_webhook(body: bytes) -> None:
+    """Raise Unauthorized unless the body as received, or its first element, is signed.
+
+    `body` is inflated: Segment signs its JSON, whoever compresses it on the way.
+    """
     secrets = state().settings.segment_shared_secret
     if not secrets:
         return
-    body = request.get_data(cache=True)
     signature = request.headers.get("X-Signature", "")
-    if is_signed(body, signature, secrets):
+    if is_signed(body, signature, secrets) or is_signed(request.get_data(), signature, secrets):
         return
     first = first_element(body)
     if first is None or not is_signed(first, signature, secrets):
@@ -113,24 +117,25 @@ class Judge:
         self._door = door
         self._received_at = received_at
         self._shared = shared or {}
+        self._headers = {"received-at": repr(received_at), "door": door}
 
     def __call__(self, item: Any) -> Judged:
         """Check and map a call as delivery will, so that what cannot be mapped is refused now."""
         call_id: str | None = None
+        whole = tracking.complete(item, self._shared)
         try:
-            call = check_call(tracking.complete(item, self._shared))
+            call = check_call(whole)
             call_id = call["messageId"] = message_id(call)
             if self._door == "tracking":
                 tracking.correct_clock(call, self._received_at)
             mapped = self._mapper.map(call, self._received_at, self._door)
+            if isinstance(mapped, Discarded):
+                return Judged(call_id, discarded=mapped.reason)
+            body = orjson.dumps(call)
         except BadInput as error:
-            return Judged(call_id, error=error)
-        if isinstance(mapped, Discarded):
-            return Judged(call_id, discarded=mapped.reason)
-        headers = {
-            "message-id": call_id,
-            "received-at": repr(self._received_at),
-            "door": self._door,
-        }
-        key = person(call)
-        return Judged(call_id, NewRecord(key, orjson.dumps(call), headers))
+            return refuse_item(whole, call_id, self._headers, error)
+        except orjson.JSONEncodeError:
+            return refuse_item(whole, call_id, self._headers, too_deep())
+        return Judged(
+            call_id, NewRecord(person(call), body, {"message-id": call_id, **self._headers})
+        )

@@ -40,14 +40,9 @@ WRONG_KEY = (
 
 
 def has_key_in_header(authorization: str, secrets: Sequence[str]) -> bool:
-    """Whether nothing more is needed: no key is set, or Basic auth names it. Raises
-    Unauthorized."""
-    if not secrets:
-        return True
+    """Whether the body needs no look: no key is set, or the user name of Basic auth is it."""
     user, _ = basic_credentials(authorization)
-    if user and not is_one_of(user, secrets):
-        raise Unauthorized(WRONG_KEY)
-    return bool(user)
+    return not secrets or is_one_of(user, secrets)
 
 
 def with_key_in_body(body: bytes, secrets: Sequence[str]) -> Any:
@@ -86,16 +81,28 @@ def correct_clock(call: dict[str, Any], received_at: float) -> None:
     """Replace the sender's `timestamp` by ours: receivedAt - (sentAt - originalTimestamp).
 
     The sender's clock may be wrong, but the time it took between the two is right (Segment spec,
-    common fields). Without a usable `sentAt` there is nothing to correct by.
+    common fields). Without a usable `sentAt` there is nothing to correct by. A call that has been
+    through Segment already brings its own `receivedAt`, and keeps the time that Segment gave it.
     """
-    original = dates.read(call.get("timestamp")) or dates.read(call.get("originalTimestamp"))
+    received = dates.read(call.get("receivedAt"))
+    if received is None:
+        received = datetime.fromtimestamp(received_at, UTC)
+        call["receivedAt"] = _written(received)
+    original = dates.read(call.get("originalTimestamp")) or dates.read(call.get("timestamp"))
     sent = dates.read(call.get("sentAt"))
-    received = datetime.fromtimestamp(received_at, UTC)
-    call.setdefault("receivedAt", received.isoformat(timespec="milliseconds"))
     if original is None or sent is None:
         return
-    call.setdefault("originalTimestamp", call.get("timestamp"))
-    call["timestamp"] = (received - (sent - original)).isoformat(timespec="milliseconds")
+    try:
+        corrected = received - (sent - original)
+    except OverflowError:  # a clock so wrong that the calendar ends
+        return
+    if not call.get("originalTimestamp"):
+        call["originalTimestamp"] = call["timestamp"]
+    call["timestamp"] = _written(corrected)
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
 
 
 def add_cors(response: Response, asked: Headers) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from app.door import Judged, parse, read_body, take_many, take_one
+from app.door import Judged, parse, read_body, refuse_item, take_many, take_one
 from app.errors import BadInput
 from app.inbound.mapping import WebhookMapper
 from app.inbound.schemas import check_webhook
@@ -50,6 +50,7 @@ class Judge:
     def __init__(self, mapper: WebhookMapper, received_at: float) -> None:
         self._mapper = mapper
         self._received_at = received_at
+        self._headers = {"received-at": repr(received_at)}
 
     def __call__(self, item: Any) -> Judged:
         """Check and map a webhook as delivery will, so that what cannot be mapped is refused
@@ -60,9 +61,9 @@ class Judge:
             message_id = self._mapper.message_id(webhook)
             mapped = self._mapper.map(webhook, self._received_at)
         except BadInput as error:
-            return Judged(message_id, error=error)
+            return refuse_item(item, message_id, self._headers, error)
         if isinstance(mapped, Discarded):
             return Judged(message_id, discarded=mapped.reason)
-        headers = {"message-id": message_id, "received-at": repr(self._received_at)}
+        headers = {"message-id": message_id, **self._headers}
         key = self._mapper.person(webhook)
         return Judged(message_id, NewRecord(key, orjson.dumps(webhook), headers))

@@ -12,7 +12,7 @@ from typing import Any
 from dotenv import dotenv_values
 from marshmallow import Schema, ValidationError, post_load, validates_schema
 from marshmallow import fields as types
-from marshmallow.validate import And, Length, OneOf, Range, Regexp
+from marshmallow.validate import Length, OneOf, Range, Regexp
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,14 +107,7 @@ class Settings:
     def has_partner_credentials(self) -> bool:
         """Whether any key of Iterable or Segment is set; without any, `bridge run` starts the
         sandbox."""
-        return any(
-            (
-                self.iterable_api_key,
-                self.iterable_mobile_api_key,
-                self.iterable_web_api_key,
-                self.segment_write_key,
-            )
-        )
+        return any(getattr(self, name.lower()) for name in PARTNER_KEYS)
 
 
 SECRETS = frozenset(
@@ -235,7 +228,7 @@ class SettingsSchema(Schema):
     BRIDGE_WEB_WORKERS = types.Integer(validate=Range(1, 256))
     BRIDGE_WEB_THREADS = types.Integer(validate=Range(1, 1024))
     BRIDGE_ADMIN_TOKEN = types.String(
-        validate=And(Length(min=8, error="must have at least 8 characters"))
+        validate=Length(min=8, error="must have at least 8 characters")
     )
     BRIDGE_ALLOW_UNAUTHENTICATED = types.Boolean()
     BRIDGE_MAX_BODY = types.Integer(validate=Range(min=1024))
@@ -290,7 +283,7 @@ def load_settings(
     directory = directory or Path.cwd()
     problems: list[str] = []
     values: dict[str, Any] = _from_toml(directory, problems)
-    values |= _known(dotenv_values(directory / ".env"))
+    values |= _from_env_file(directory / ".env", problems)
     values |= _known(os.environ if environ is None else environ)
     try:
         checked: dict[str, Any] = SettingsSchema().load(values)
@@ -308,6 +301,14 @@ def load_settings(
 def _known(source: Mapping[str, str | None]) -> dict[str, str]:
     """The bridge's settings in an environment; an empty value counts as not set."""
     return {name: value.strip() for name in NAMES if (value := source.get(name)) and value.strip()}
+
+
+def _from_env_file(path: Path, problems: list[str]) -> dict[str, str]:
+    try:
+        return _known(dotenv_values(path))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: {error}")
+        return {}
 
 
 def _from_toml(directory: Path, problems: list[str]) -> dict[str, Any]:

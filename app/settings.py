@@ -14,6 +14,8 @@ from marshmallow import Schema, ValidationError, post_load, validates_schema
 from marshmallow import fields as types
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
+from app.outbound.endpoints import LIFTABLE, LIMITS
+
 ROOT = Path(__file__).resolve().parent.parent
 
 ITERABLE_HOSTS = {"us": "https://api.iterable.com", "eu": "https://api.eu.iterable.com"}
@@ -162,7 +164,7 @@ class OutboundMappingSchema(Schema):
     rename_events = types.Dict(keys=types.String(), values=types.String(validate=Length(min=1)))
     allow_events = _names()
     deny_events = _names()
-    lift_properties = _names()
+    lift_properties = types.List(types.String(validate=OneOf(LIFTABLE)))
     drop_traits = _names()
     rename_traits = types.Dict(keys=types.String(), values=types.String(validate=Length(min=1)))
 
@@ -238,7 +240,8 @@ class SettingsSchema(Schema):
     outbound = types.Nested(OutboundMappingSchema)
     inbound = types.Nested(InboundMappingSchema)
     limits = types.Dict(
-        keys=types.String(), values=types.Float(validate=Range(min=0, min_inclusive=False))
+        keys=types.String(validate=OneOf(tuple(LIMITS))),
+        values=types.Float(validate=Range(min=0, min_inclusive=False)),
     )
 
     @validates_schema(skip_on_field_errors=False)

@@ -218,11 +218,6 @@ def test_limits_can_be_set() -> None:
     assert destination.endpoints["users/forget"].limits == (RateLimit(1), RateLimit(1_000, 86_400))
 
 
-def test_a_limit_for_an_unknown_endpoint_stops_the_start() -> None:
-    with pytest.raises(SettingsError, match=r"users/updat: no such endpoint.*users/update"):
-        IterableDestination(settings("http://127.0.0.1:1", limits={"users/updat": 5.0}))
-
-
 def test_a_missing_or_unusable_key_stops_the_start_without_being_quoted() -> None:
     with pytest.raises(SettingsError, match="ITERABLE_WEB_API_KEY: is missing"):
         IterableDestination(settings("http://127.0.0.1:1"), "web")

@@ -9,14 +9,16 @@ import orjson
 import pytest
 
 from app.errors import BadInput
+from app.outbound import events
 from app.outbound.dates import read
+from app.outbound.endpoints import LIFTABLE
 from app.outbound.identity import iterable_id
 from app.outbound.lookup import Names
 from app.outbound.mapping import CallMapper, message_id, person
 from app.outbound.request import MOBILE, SERVER, WEB, IterableRequest
 from app.outbound.schemas import CALL_TYPES, check_call
 from app.outcomes import Discarded
-from app.settings import OutboundMapping, ProjectType, Settings, SettingsError, SettingsSchema
+from app.settings import OutboundMapping, ProjectType, Settings, SettingsSchema
 from tests.iterable_models import problems
 
 FILES = sorted((Path(__file__).parent / "cases/outbound").glob("*.json"))
@@ -182,10 +184,8 @@ def test_deletion_is_an_endpoint_of_its_own_whatever_the_path():
     assert (request.endpoint, request.content) == ("users/delete", b"")
 
 
-def test_lifting_a_property_that_an_event_has_no_place_for_stops_the_start():
-    table = OutboundMapping(lift_properties=("campaignId", "order_id"))
-    with pytest.raises(SettingsError, match="lift_properties: order_id"):
-        CallMapper(Settings(outbound=table))
+def test_every_property_that_the_settings_let_be_lifted_can_be():
+    assert set(events._LIFTABLE) == set(LIFTABLE)
 
 
 NESTED_CALLS = {

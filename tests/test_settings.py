@@ -348,3 +348,10 @@ def test_secrets_and_doors_are_settings_and_nothing_secret_is_shown():
     assert set(NAMES) >= SECRETS
     assert set(DOORS) <= SECRETS
     assert {f.name.upper() for f in fields(Settings) if not f.repr} == SECRETS
+
+
+def test_names_that_iterable_does_not_know_are_refused(folder):
+    write_toml(folder, "[limits]\n'users/updat' = 5\n[outbound]\nlift_properties = ['order_id']\n")
+    message = refusal({}, folder)
+    assert "limits.users/updat" in message
+    assert "outbound.lift_properties" in message

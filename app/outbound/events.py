@@ -10,7 +10,7 @@ from app.outbound.lookup import Names
 from app.outbound.request import IterableRequest, post
 from app.outbound.switches import member
 from app.outcomes import Discarded
-from app.settings import Settings, SettingsError
+from app.settings import Settings
 
 Requests = tuple[IterableRequest, ...]
 
@@ -53,8 +53,7 @@ def _id(value: object) -> str | None:
     return None if text is None else iterable_id(text)
 
 
-# What events/track takes beside the identifiers and the name (Iterable, API: TrackRequest), and
-# how a property's value becomes it; None when it cannot.
+# How a property's value becomes one of `endpoints.LIFTABLE`; None when it cannot.
 _LIFTABLE: Mapping[str, Callable[[object], Any]] = {
     "campaignId": _id_number,
     "templateId": _id_number,
@@ -78,7 +77,7 @@ class EventMapper:
         self._denied = frozenset(name.lower() for name in table.deny_events)
         self._cart = frozenset(name.lower() for name in table.cart_events)
         self._purchase = frozenset(name.lower() for name in table.purchase_events)
-        self._lifted = _names_to_lift(table.lift_properties)
+        self._lifted = Names(*_CAMPAIGN, *table.lift_properties)
 
     def track(self, call: Mapping[str, Any], received_at: float) -> Requests | Discarded:
         """A purchase, a cart, or a plain event, by the event's name.
@@ -170,17 +169,3 @@ class EventMapper:
         others = {key: value for key, value in properties.items() if known.get(key) not in taken}
         body["dataFields"] = self._dates.mapping(others)
         return (post("commerce/trackPurchase", body),)
-
-
-def _names_to_lift(wanted: tuple[str, ...]) -> Names:
-    """The properties to lift. Raises SettingsError for what events/track has no place for."""
-    known = Names(*_LIFTABLE)
-    lifted = list(_CAMPAIGN)
-    for name in wanted:
-        if (meaning := known.meaning(name)) is None:
-            raise SettingsError(
-                f"outbound.lift_properties: {name} has no place at the top of an event; "
-                f"possible are {', '.join(_LIFTABLE)}"
-            )
-        lifted.append(meaning)
-    return Names(*lifted)

@@ -18,6 +18,7 @@ from app.outbound import bulk
 from app.outbound.answers import KEY_SETTINGS, Reply, judge, read
 from app.outbound.bulk import BulkEntry
 from app.outbound.bulk_answers import settle
+from app.outbound.endpoints import DAY, LIMITS
 from app.outbound.field_types import MOST_REPAIRS, FieldTypes, complaints
 from app.outbound.mapping import CallMapper
 from app.outbound.request import MOBILE, SERVER, WEB, IterableRequest
@@ -28,36 +29,9 @@ logger = logging.getLogger("bridge.iterable")
 
 GROUPS = {SERVER: "iterable", MOBILE: "iterable-mobile", WEB: "iterable-web"}
 
-DAY = 86_400.0
-
-# Requests per second and project (Iterable's API specification); none where none is published.
-LIMITS: Mapping[str, tuple[RateLimit, ...]] = {
-    "users/update": (RateLimit(500),),
-    "users/bulkUpdate": (RateLimit(5),),
-    "users/updateEmail": (),
-    "users/getByEmail": (RateLimit(100),),
-    "users/delete": (RateLimit(100),),
-    "users/forget": (RateLimit(3), RateLimit(1_000, DAY)),
-    "users/registerDeviceToken": (RateLimit(500),),
-    "users/registerBrowserToken": (),
-    "users/disableDevice": (),
-    "events/track": (RateLimit(2_000),),
-    "events/trackBulk": (RateLimit(10),),
-    "commerce/trackPurchase": (),
-    "commerce/updateCart": (),
-}
-
 
 def endpoints(settings: Settings) -> Mapping[str, Endpoint]:
-    """Every endpoint with its limits, each per-second one replaced where `[limits]` names it.
-
-    Raises SettingsError for a name that is no endpoint.
-    """
-    if unknown := settings.limits.keys() - LIMITS.keys():
-        raise SettingsError(
-            f"limits: {', '.join(sorted(unknown))}: no such endpoint; there are "
-            + ", ".join(sorted(LIMITS))
-        )
+    """Every endpoint with its limits, each per-second one replaced where `[limits]` names it."""
     return {name: _endpoint(name, settings) for name in LIMITS}
 
 

@@ -25,10 +25,7 @@ _UNSUPPORTED = Discarded("unsupported_type")
 
 
 class CallMapper:
-    """Maps validated calls as the settings say.
-
-    Raises SettingsError when the table `[outbound]` wants what Iterable has no place for.
-    """
+    """Maps validated calls as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
         self._project = settings.iterable_project_type

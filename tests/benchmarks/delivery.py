@@ -21,7 +21,14 @@ def run() -> None:
         pool = _pool(sandbox)
         ours = _courier(sandbox)
         url = sandbox.iterable
-        with gunicorn("tests.benchmarks.apps:forwarding", "--threads", "1", "-k", "sync", ITERABLE_BASE_URL=url) as p:
+        with gunicorn(
+            "tests.benchmarks.apps:forwarding",
+            "--threads",
+            "1",
+            "-k",
+            "sync",
+            ITERABLE_BASE_URL=url,
+        ) as p:
             calls = [request(p, "/v1/track", track(n)) for n in range(100)]
             sync = press(p, calls, THREADS, 4).rate
         with gunicorn("tests.benchmarks.apps:forwarding", ITERABLE_BASE_URL=url) as p:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import cast
 
 import orjson
 
@@ -47,38 +48,66 @@ def press(port: int, requests: Sequence[bytes], connections: int, seconds: float
 
 
 def _press(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Load:
-    selector = selectors.DefaultSelector()
-    supply = cycle(requests)
-    sent_at: dict[socket.socket, float] = {}
-    received: dict[socket.socket, bytes] = {}
-    latencies: list[float] = []
-    failures = 0
+    press = _Press(port, requests)
     for _ in range(connections):
-        connection = socket.create_connection(("127.0.0.1", port))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        selector.register(connection, selectors.EVENT_READ)
-        sent_at[connection] = time.perf_counter()
-        received[connection] = b""
-        connection.sendall(next(supply))
+        press.connect()
     start = time.perf_counter()
-    end = start + seconds
-    while (now := time.perf_counter()) < end:
-        for key, _ in selector.select(0.5):
-            connection = key.fileobj  # type: ignore[assignment] # only sockets are registered
-            answer = received[connection] + connection.recv(65536)
-            if not _is_whole(answer):
-                received[connection] = answer
-                continue
-            received[connection] = b""
-            now = time.perf_counter()
-            latencies.append(now - sent_at[connection])
-            failures += not answer.startswith(b"HTTP/1.1 200")
-            sent_at[connection] = now
-            connection.sendall(next(supply))
-    for connection in sent_at:
+    while time.perf_counter() < start + seconds:
+        press.turn()
+    took = time.perf_counter() - start
+    press.close()
+    return Load(len(press.latencies), took, sorted(press.latencies), press.failures)
+
+
+class _Press:
+    """Keeps a request under way on every connection."""
+
+    def __init__(self, port: int, requests: Sequence[bytes]) -> None:
+        self.latencies: list[float] = []
+        self.failures = 0
+        self._port = port
+        self._supply = cycle(requests)
+        self._selector = selectors.DefaultSelector()
+        self._sent_at: dict[socket.socket, float] = {}
+        self._received: dict[socket.socket, bytes] = {}
+
+    def connect(self) -> None:
+        connection = socket.create_connection(("127.0.0.1", self._port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(connection, selectors.EVENT_READ)
+        self._send(connection)
+
+    def turn(self) -> None:
+        for key, _ in self._selector.select(0.5):
+            self._receive(cast(socket.socket, key.fileobj))
+
+    def close(self) -> None:
+        for connection in list(self._sent_at):
+            self._drop(connection)
+        self._selector.close()
+
+    def _send(self, connection: socket.socket) -> None:
+        self._received[connection] = b""
+        self._sent_at[connection] = time.perf_counter()
+        connection.sendall(next(self._supply))
+
+    def _receive(self, connection: socket.socket) -> None:
+        answer = self._received[connection] + connection.recv(65536)
+        if not _is_whole(answer):
+            self._received[connection] = answer
+            return
+        self.latencies.append(time.perf_counter() - self._sent_at[connection])
+        self.failures += not answer.startswith(b"HTTP/1.1 200")
+        if b"\r\nConnection: close\r\n" in answer:
+            self._drop(connection)
+            self.connect()
+        else:
+            self._send(connection)
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
         connection.close()
-    selector.close()
-    return Load(len(latencies), time.perf_counter() - start, sorted(latencies), failures)
+        del self._sent_at[connection], self._received[connection]
 
 
 def _is_whole(answer: bytes) -> bool:

@@ -22,6 +22,8 @@ def create_app(settings: Settings | None = None, log: Log | None = None) -> Flas
     settings = settings or load_settings()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.bridge_max_body
+    # A doubled slash would be answered by a redirect, which some SDKs take for success.
+    app.url_map.merge_slashes = False
     app.extensions["bridge"] = State(settings, log or open_log(settings.bridge_log))
     register_errors(app)
     app.register_blueprint(outbound)

@@ -1,8 +1,8 @@
 """What both doors do alike: read a body, judge what is in it, store it durably, answer."""
 
-import time
+import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,16 @@ from app.security import Unauthorized
 
 # Seconds after which a sender may try again when the log cannot take anything.
 RETRY_AFTER = 5
+# orjson writes 254 levels of nesting and reads more.
+WRITABLE_LEVELS = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A call or webhook after the door's look at it: to be stored, discarded, or refused."""
+    """A call or webhook after the door's look at it: to be stored, discarded, or refused.
+
+    `record` is what is stored; of what is refused, what a dead letter keeps.
+    """
 
     message_id: str | None
     record: NewRecord | None = None
@@ -42,12 +47,22 @@ def read_body(media_types: Sequence[str]) -> bytes:
         raise UnsupportedMediaType(
             f"Content-Type {request.mimetype} is not taken here; send {media_types[0]}."
         )
-    body = request.get_data(cache=True)
+    limit = request.max_content_length or 0
+    body = _receive(limit)
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("gzip", "x-gzip"):
-        return _inflate(body, request.max_content_length or 0)
+        return _inflate(body, limit)
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"Content-Encoding {encoding} is not taken here; send gzip.")
+    return body
+
+
+def _receive(limit: int) -> bytes:
+    body = request.get_data(cache=True)
+    # Werkzeug silently cuts a body of undeclared length (chunked) off at the limit.
+    undeclared = request.content_length is None
+    if undeclared and len(body) == limit and request.environ["wsgi.input"].read(1):
+        raise RequestEntityTooLarge
     return body
 
 
@@ -61,6 +76,8 @@ def _inflate(body: bytes, limit: int) -> bytes:
         raise RequestEntityTooLarge
     if not inflater.eof:
         raise BadInput("invalid_gzip", "The gzip body ends too early.")
+    if inflater.unused_data:
+        raise BadInput("invalid_gzip", "The gzip body has more behind its end.")
     return inflated
 
 
@@ -90,30 +107,36 @@ def take_many(log: Log, topic: str, items: Sequence[Any], judge: Judge) -> Respo
     """
     judged = [judge(item) for item in items]
     refused = [(index, j, j.error) for index, j in enumerate(judged) if j.error]
-    rejected = [_rejection(*each) for each in refused]
     if refused and len(refused) == len(judged):
-        errors = {f"[{i}].{name}": texts for i, _, e in refused for name, texts in e.errors.items()}
-        raise BadInput(
-            "all_rejected", "Every call in the array is bad; nothing was stored.", errors
-        )
+        raise _all_rejected([error for _, _, error in refused])
     # Letters first: when the log gives out in between, the sender repeats all of it, and the
     # letters, whose ids are derived from the calls, are the same ones again.
-    letters = [_letter(topic, items[index], j, error) for index, j, error in refused]
+    letters = [_letter(topic, j.record, error) for _, j, error in refused if j.record]
     if letters:
         log.append(DEAD_LETTERS, letters)
-    records = [j.record for j in judged if j.record]
+    records = [j.record for j in judged if j.record and not j.error]
     if records:
         log.append(topic, records)
-    shown: dict[str, Any] = {"success": True, "accepted": len(judged) - len(refused)}
-    shown["rejected"] = rejected
+    shown = {
+        "success": True,
+        "accepted": len(judged) - len(refused),
+        "rejected": [_rejection(*each) for each in refused],
+    }
     discarded = [
         {"index": index, "messageId": j.message_id, "discarded": j.discarded}
         for index, j in enumerate(judged)
         if j.discarded
     ]
-    if discarded:
-        shown["discarded"] = discarded
-    return answer(shown)
+    return answer(shown | {"discarded": discarded} if discarded else shown)
+
+
+def _all_rejected(refused: Sequence[BadInput]) -> BadInput:
+    errors = {
+        f"[{index}].{name}" if name else f"[{index}]": texts
+        for index, error in enumerate(refused)
+        for name, texts in (error.errors or {"": [error.message]}).items()
+    }
+    return BadInput("all_rejected", "Every call in the array is bad; nothing was stored.", errors)
 
 
 def _rejection(index: int, judged: Judged, error: BadInput) -> dict[str, Any]:
@@ -126,18 +149,48 @@ def _rejection(index: int, judged: Judged, error: BadInput) -> dict[str, Any]:
     }
 
 
-def _letter(topic: str, item: Any, judged: Judged, error: BadInput) -> NewRecord:
-    now = time.time()
+def _letter(topic: str, record: NewRecord, error: BadInput) -> NewRecord:
+    body = record.value or b""
+    # The same for the same call, so that a repeat of the whole array makes no second letter.
+    call = record.headers["message-id"] or hashlib.sha256(body).hexdigest()
     return deadletters.write(
         reason=error.code,
         topic=topic,
-        key="",
-        headers={"message-id": judged.message_id or "", "received-at": repr(now)},
-        body=orjson.dumps(item),
-        place=f"door/{judged.message_id}",
-        now=now,
+        key=record.key,
+        headers=record.headers,
+        body=body,
+        place=f"door/{topic}/{call}",
+        now=float(record.headers["received-at"]),
         details={"message": error.message, "errors": error.errors, "attempts": 0},
     )
+
+
+def refuse_item(
+    item: Any, message_id: str | None, headers: Mapping[str, str], error: BadInput
+) -> Judged:
+    """A call that was refused, with what a dead letter keeps of it; `headers` as it would have had.
+
+    A `messageId` of its own is named even when nothing else of the call can be used.
+    """
+    if message_id is None and isinstance(item, dict) and isinstance(item.get("messageId"), str):
+        message_id = item["messageId"]
+    try:
+        body = orjson.dumps(item)
+    except orjson.JSONEncodeError:
+        body = orjson.dumps(_pruned(item))
+    record = NewRecord("", body, {"message-id": message_id or "", **headers})
+    return Judged(message_id, record, error=error)
+
+
+def _pruned(value: Any, levels: int = WRITABLE_LEVELS) -> Any:
+    """A copy that orjson can write: what is nested deeper, which nobody could deliver, is cut."""
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return "(nested too deeply)"
+    if isinstance(value, list):
+        return [_pruned(inner, levels - 1) for inner in value]
+    return {name: _pruned(inner, levels - 1) for name, inner in value.items()}
 
 
 def answer(shown: dict[str, Any], status: int = 200) -> Response:

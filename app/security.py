@@ -1,13 +1,14 @@
 """Who may send: signatures, keys and tokens, always compared in constant time."""
 
 import base64
-import binascii
 import hmac
 import json
 import re
 from collections.abc import Iterable
 
 FIRST = re.compile(r"\s*\[\s*")
+# Only the place where an element ends matters: numbers stay texts, however long they are.
+SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
 SCHEMES = ("basic ", "oauth2 ", "bearer ")
 
 
@@ -38,8 +39,8 @@ def first_element(body: bytes) -> bytes | None:
     try:
         text = body.decode()
         start = FIRST.match(text)
-        end = json.JSONDecoder().raw_decode(text, start.end())[1] if start else 0
-    except ValueError:
+        end = SCANNER.raw_decode(text, start.end())[1] if start else 0
+    except (ValueError, RecursionError):
         return None
     return text[start.end() : end].encode() if start else None
 
@@ -50,9 +51,10 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         return "", ""
     try:
-        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        decoded = base64.b64decode(encoded.strip(), validate=True).decode()
+    except ValueError:  # not base64, not ASCII or not UTF-8
         return "", ""
+    user, _, password = decoded.partition(":")
     return user, password
 
 

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import click
 import orjson
 
+from app.door import parse
 from app.errors import BadInput
 from app.inbound.mapping import WebhookMapper
 from app.inbound.schemas import check_webhook
@@ -31,14 +32,15 @@ def preview(file: BinaryIO, inbound: bool) -> None:
     Exits with 1 when an event cannot be mapped; the message names the field.
     """
     settings = load_settings()
+    show = _inbound if inbound else _outbound
     shown: list[dict[str, Any]] = []
     failed = False
-    for event in _events(file.read()):
+    for place, text in _events(file.read()):
         try:
-            shown += _inbound(event, settings) if inbound else _outbound(event, settings)
+            shown += show(parse(text) if isinstance(text, bytes) else text, settings)
         except BadInput as error:
             failed = True
-            click.echo(f"{error.code}: {error.message}", err=True)
+            click.echo(f"{place}: {error.code}: {error.message}", err=True)
             for field, texts in error.errors.items():
                 click.echo(f"  {field}: {' '.join(texts)}", err=True)
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -63,20 +65,13 @@ def _inbound(event: Any, settings: Settings) -> list[dict[str, Any]]:
     return [message.describe() for message in mapped]
 
 
-def _events(text: bytes) -> Iterator[Any]:
+def _events(text: bytes) -> Iterator[tuple[str, Any]]:
+    """Every event with its place: the value itself, or the bytes of a line still to be read."""
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
-        yield from _lines(text)
+        lines = enumerate(text.splitlines(), 1)
+        yield from ((f"line {number}", line) for number, line in lines if line.strip())
         return
-    yield from found if isinstance(found, list) else [found]
-
-
-def _lines(text: bytes) -> Iterator[Any]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise click.ClickException(f"line {number} is not valid JSON: {error}") from None
+    events = found if isinstance(found, list) else [found]
+    yield from ((f"event {number}", event) for number, event in enumerate(events, 1))

@@ -12,7 +12,10 @@ from app.log.base import DEAD_LETTERS, Log, NewRecord, Record
 # dies between writing the letter and committing the offset writes the same letter again.
 NAMESPACE = uuid.UUID("6f0c1a52-0f0c-5f4e-9d63-3a2f6f1f7a11")
 
+# Headers of a call that is delivered again: of which letter, and for which consumer group alone
+# (the others have delivered it; a late repeat of an old identify would overwrite a newer one).
 REPLAY_OF = "replay-of"
+REPLAY_FOR = "replay-for"
 
 
 def write(
@@ -29,8 +32,7 @@ def write(
     """Make the record of a dead letter.
 
     `place` identifies the death (topic, partition and offset, or the rejected call); `details` may
-    hold
-    `answer`, `request`, `attempts`, `errors` and `fields`. Times are Unix seconds.
+    hold `answer`, `request`, `attempts`, `group`, `errors` and `fields`. Times are Unix seconds.
     """
     letter_id = str(uuid.uuid5(NAMESPACE, f"{place} {reason}"))
     letter = {
@@ -80,6 +82,8 @@ def replay(log: Log, chosen: Sequence[Mapping[str, Any]]) -> None:
     by_topic: dict[str, list[NewRecord]] = {}
     for letter in chosen:
         headers = {**letter["headers"], REPLAY_OF: letter["id"]}
+        if group := letter.get("group"):
+            headers[REPLAY_FOR] = group
         record = NewRecord(letter["key"], letter["body"].encode(), headers)
         by_topic.setdefault(letter["topic"], []).append(record)
     for topic, again in by_topic.items():

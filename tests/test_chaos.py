@@ -91,7 +91,8 @@ def storm(bridge: Bridge, sandbox: Sandbox, rounds: int, chance: random.Random) 
     return senders
 
 
-def weather(tmp_path: Path, rounds: int, patience: float) -> None:
+def weather(tmp_path: Path, rounds: int, patience: float, **log: str) -> None:
+    """The storm, and what must be true after it; `log` are settings of another log than SQLite."""
     chance = random.Random(7)
     with running_sandbox() as sandbox:
         settings = {
@@ -101,6 +102,7 @@ def weather(tmp_path: Path, rounds: int, patience: float) -> None:
             "SEGMENT_WRITE_KEY": "key",
             "SEGMENT_HOST": sandbox.segment,
             **PAGES,
+            **log,
         }
         with Bridge(tmp_path, settings) as bridge:
             senders = storm(bridge, sandbox, rounds, chance)

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 import click
 
@@ -55,9 +56,33 @@ class Child:
             self.process.wait()
 
 
+class Stop:
+    """An event that a signal handler may set while the same thread waits for it.
+
+    A threading.Event may not: its lock is taken for a moment at both ends of `wait`, and a handler
+    that runs just then would wait for it for ever.
+    """
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[None] = SimpleQueue()
+        self._set = False
+
+    def set(self) -> None:
+        """Ask to stop."""
+        self._set = True
+        self._asked.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is set, waiting up to so many seconds for that."""
+        if not self._set:
+            with suppress(Empty):
+                self._asked.get(timeout=seconds)
+        return self._set
+
+
 def supervise(children: Sequence[Child], environ: Mapping[str, str]) -> int:
     """Run `children` until SIGTERM or SIGINT; return the exit status for `bridge run`."""
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     reading, writing = os.pipe()
@@ -77,7 +102,7 @@ def supervise(children: Sequence[Child], environ: Mapping[str, str]) -> int:
         os.close(writing)
 
 
-def _keep(child: Child, environ: Mapping[str, str], end: int, stop: threading.Event) -> bool:
+def _keep(child: Child, environ: Mapping[str, str], end: int, stop: Stop) -> bool:
     """Start a child anew that ended by itself; False when that happens too often."""
     if child.process is None or child.process.poll() is None:
         return True

@@ -17,11 +17,14 @@ HOLD_PROBE: Final = 30.0
 class Gate:
     """Open to traffic, or shut but for one probing request at a time.
 
-    Times are a monotonic clock's seconds. `reason` is empty while the gate is open.
+    Times are a monotonic clock's seconds. `reason` is empty while the gate is open. `sent` is when
+    the request went out whose answer is judged: one that was under way already when the gate was
+    shut is no probe, and tells nothing that was not known then.
     """
 
     def __init__(self) -> None:
         self.reason = ""
+        self._shut_at = 0.0
         self._probe_at = 0.0
         self._probing = False
 
@@ -35,28 +38,45 @@ class Gate:
         """A request goes out; through a shut gate it is the probe."""
         self._probing = bool(self.reason)
 
-    def undecided(self) -> None:
+    def undecided(self, sent: float) -> None:
         """The request told nothing about this gate; when it was the probe, the next one is."""
-        self._probing = False
+        if self.tells(sent):
+            self._probing = False
 
     def open(self) -> None:
         """All is well again."""
         self.reason = ""
         self._probing = False
 
-    def shut(self, reason: str, probe_at: float) -> None:
-        """Let nothing through but a probe, at `probe_at` the earliest."""
+    def shut(self, reason: str, now: float, wait: float) -> None:
+        """Let nothing through but a probe, after `wait` seconds."""
         self.reason = reason
         self._probing = False
-        self._probe_at = probe_at
+        self._shut_at = now
+        self._probe_at = now + wait
+
+    def tells(self, sent: float) -> bool:
+        """Whether the answer to a request of that time says how things are now."""
+        return not self.reason or sent >= self._shut_at
 
 
 class Hold(Gate):
-    """Shut while the partner refuses the key (401, 403, 404)."""
+    """Shut while the partner refuses the key (401, 403, 404) at `endpoint`."""
 
-    def refused(self, now: float, reason: str) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.endpoint = ""
+
+    def refused(self, sent: float, now: float, endpoint: str, reason: str) -> None:
         """The partner refused the key."""
-        self.shut(reason, now + HOLD_PROBE)
+        if self.tells(sent):
+            self.endpoint = endpoint
+            self.shut(f"{endpoint}: {reason}", now, HOLD_PROBE)
+
+    def accepted(self, sent: float) -> None:
+        """The partner took the key."""
+        if self.tells(sent):
+            self.open()
 
 
 class Breaker(Gate):
@@ -73,15 +93,20 @@ class Breaker(Gate):
         self._probes = 0
 
     def succeeded(self) -> None:
-        """The partner answered as a well partner does, whatever it thought of the record."""
+        """The partner answered as a well partner does, whatever it thought of the record.
+
+        An answer that was under way counts too: a partner that takes some requests is not down.
+        """
         self.successes += 1
         self._failures = self._probes = 0
         self.open()
 
-    def failed(self, now: float, reason: str) -> None:
+    def failed(self, sent: float, now: float, reason: str) -> None:
         """The partner failed: 5xx, a timeout, a cut connection."""
         self._failures += 1
-        if not self.reason and self._failures < TRIP_AFTER:
+        # All that is under way fails at once when a partner goes down; that is one failed probe.
+        if not self.tells(sent) or (not self.reason and self._failures < TRIP_AFTER):
             return
         self._probes += 1
-        self.shut(reason, now + backoff(self._probes, PROBE_BASE, PROBE_CAP, self._chance()))
+        wait = backoff(self._probes, PROBE_BASE, PROBE_CAP, self._chance())
+        self.shut(reason, now, wait)

@@ -8,19 +8,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import random
 
 from app import deadletters
 from app.courier.crew import Answered, Crew
-from app.courier.dispatcher import Dispatcher
+from app.courier.dispatcher import Dispatcher, wanted_wait
 from app.courier.ledger import RECENT_IDS, Ledger
 from app.courier.letters import Letters
 from app.courier.parcel import Lanes, Parcel
 from app.courier.receipts import Receipts
 from app.destination import Destination
 from app.log.base import Commit, Log, LogUnavailable, Record
-from app.outcomes import Dead, Delivered, Discarded, Hold, Outcome, Retry, backoff
+from app.outcomes import Dead, Delivered, Discarded, Hold, Outcome, Retry, Step, backoff
 
 logger = logging.getLogger("bridge.courier")
 
@@ -68,18 +68,16 @@ class Courier:
         self._committed: dict[int, Commit] = {}
         self._letters = Letters(log, destination.group)
         self._receipts = Receipts(log, destination.direction)
+        self._polled: deque[Record] = deque()
         self._opening: deque[Parcel] = deque()
         self._crew = Crew(destination, threads, clock)
-        self._unfinished = 0
-        self._bytes = 0
         self._polled_at = self._committed_at = 0.0
         self._state = ("ok", "")
         batch = max((e.batch_size for e in destination.endpoints.values()), default=1)
         self._window = max(UNFINISHED, 8 * batch)
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until `stop` is set, then finish what is under way (up to GRACE seconds) and
-        leave."""
+        """Deliver until `stop` is set; then finish what is under way, for GRACE seconds at most."""
         while not stop.is_set():
             try:
                 self.turn()
@@ -107,41 +105,47 @@ class Courier:
         if not idle and now - self._polled_at < POLL_EVERY:
             return
         timeout = min(IDLE, self._dispatcher.wait(now)) if idle else 0.0
-        records = self._consumer.poll(self._room(), timeout)
+        # What was polled is here for good: it must outlast a log that fails before it is begun.
+        if not self._polled:
+            self._polled.extend(self._consumer.poll(self._room(), timeout))
         self._polled_at = self._clock()
         if self._ledgers.keys() != self._consumer.assignment:
             self._assigned()
-        for record in records:
-            self._begin(record)
+        while self._polled:
+            self._begin(self._polled.popleft())
         self._open_all()
 
     def _room(self) -> int:
-        if self._bytes >= UNFINISHED_BYTES:
+        if self._lanes.bytes >= UNFINISHED_BYTES:
             return 0
-        return max(0, self._window - self._unfinished)
+        return max(0, self._window - self._lanes.parcels)
 
     def _assigned(self) -> None:
         for partition in self._consumer.assignment - self._ledgers.keys():
             start = self._consumer.committed(partition)
-            ledger = self._ledgers[partition] = Ledger(partition, start)
+            ledger = Ledger(partition, start)
             if start is not None:
                 self._remember(ledger, start.offset)
                 self._committed[partition] = start
-        self._dispatcher.share(len(self._ledgers) / self._consumer.partitions)
+            self._ledgers[partition] = ledger
+        self._share()
+
+    def _share(self) -> None:
+        if self._ledgers:
+            part = len(self._ledgers) / self._consumer.partitions
+            self._dispatcher.share(part, self._clock())
 
     def _remember(self, ledger: Ledger, until: int) -> None:
         """Rebuild the window of recent message ids from what the partition has delivered before."""
         since = max(0, until - RECENT_IDS)
         for record in self._log.read(self._destination.topic, ledger.partition, since, until):
-            ledger.recent.add(message_id(record))
+            ledger.recent.add(record)
 
     def _begin(self, record: Record) -> None:
         ledger = self._ledgers[record.partition]
         ledger.begin(record)
-        fresh = ledger.recent.add(message_id(record))
+        fresh = ledger.recent.add(record)
         repeat = not fresh and deadletters.REPLAY_OF not in record.headers
-        self._unfinished += 1
-        self._bytes += len(record.value or b"")
         parcel = Parcel(record, ledger, repeat=repeat)
         if self._lanes.enter(parcel):
             self._opening.append(parcel)
@@ -152,9 +156,7 @@ class Courier:
 
     def _open(self, parcel: Parcel) -> None:
         """The parcel is its person's next: map it, and send it or settle it at once."""
-        prepared = (
-            Discarded("repeat") if parcel.repeat else self._destination.prepare(parcel.record)
-        )
+        prepared = Discarded("repeat") if parcel.repeat else self._prepare(parcel.record)
         if isinstance(prepared, Discarded):
             self._finish(parcel, "discarded", prepared.reason)
         elif isinstance(prepared, Dead):
@@ -165,18 +167,29 @@ class Courier:
             parcel.steps = list(prepared)
             self._dispatcher.ready(parcel, self._clock())
 
+    def _prepare(self, record: Record) -> Sequence[Step] | Discarded | Dead:
+        if record.headers.get(deadletters.REPLAY_FOR) not in (None, self._destination.group):
+            return ()
+        try:
+            return self._destination.prepare(record)
+        except Exception:
+            # A defect of ours costs this one record, which can be replayed, and stops nobody else.
+            logger.exception("%s/%s cannot be mapped", record.partition, record.offset)
+            return Dead("mapping_failed")
+
     # Sending
 
     def _dispatch(self) -> None:
         while self._crew.free:
-            request = self._dispatcher.take(self._clock())
+            now = self._clock()
+            request = self._dispatcher.take(now)
             if request is None:
                 return
             endpoint, parcels = request
+            health = self._dispatcher.breaker(endpoint).successes
             for parcel in parcels:
-                parcel.tries += 1
-                parcel.ledger.in_flight += 1
-            self._crew.send(endpoint, parcels)
+                parcel.sent(health)
+            self._crew.send(endpoint, parcels, now)
 
     def _patience(self) -> float:
         """Seconds to wait for answers before there is something else to do."""
@@ -196,7 +209,7 @@ class Courier:
 
     def _take_in(self, answered: Answered) -> None:
         now = self._clock()
-        self._dispatcher.learn(answered.endpoint, answered.outcomes, now)
+        self._dispatcher.learn(answered.endpoint, answered.outcomes, answered.sent, now)
         company = len(answered.parcels)
         # From last to first: whoever is put back at the head of the queue keeps their order.
         pairs = zip(reversed(answered.parcels), reversed(answered.outcomes), strict=True)
@@ -244,38 +257,28 @@ class Courier:
             parcel.company = company // 2
             self._dispatcher.ready(parcel, now, first=True)
             return
-        if outcome.after == 0 and not outcome.split:
+        if outcome.after == 0 and not (outcome.split or outcome.failing):
             self._dispatcher.ready(parcel, now, first=True)
             return
-        self._count(parcel, outcome, company)
-        if parcel.attempts >= self._max_attempts:
-            self._die(parcel, Dead("attempts_exhausted", outcome.answer))
+        health = self._dispatcher.breaker(parcel.step.endpoint).successes
+        parcel.failed(outcome, company, health)
+        # In company it may be innocent of the failure; `failed` sees to it that it is alone soon.
+        innocent = outcome.failing and company > 1
+        if parcel.attempts >= self._max_attempts and not innocent:
+            reason = "attempts_exhausted" if outcome.failing else outcome.reason
+            self._die(parcel, Dead(reason, outcome.answer))
         elif outcome.failing and self._dispatcher.breaker(parcel.step.endpoint).reason:
-            # The next probe is another person's record, so that a poisonous one cannot keep it
-            # shut.
+            # The next probe is another person's record: a poisonous one cannot keep it shut.
             self._dispatcher.ready(parcel, now)
         else:
             wait = backoff(max(1, parcel.attempts), RETRY_BASE, RETRY_CAP, self._chance())
-            self._dispatcher.delay(parcel, now + max(wait, outcome.after or 0.0))
-
-    def _count(self, parcel: Parcel, outcome: Retry, company: int) -> None:
-        """Count the try against the record, unless the partner failed everybody else as well."""
-        if outcome.failing:
-            health = self._dispatcher.breaker(parcel.step.endpoint).successes
-            if health == parcel.health_seen:
-                return
-            parcel.health_seen = health
-            if company > 1 and parcel.attempts:
-                parcel.company = company // 2
-        parcel.attempts += 1
+            self._dispatcher.delay(parcel, now + max(wait, wanted_wait(outcome)))
 
     # Finishing
 
     def _finish(self, parcel: Parcel, verdict: str | None, reason: str | None = None) -> None:
         """The record is done with; a `verdict` of None: this group had nothing to do for it."""
         parcel.ledger.finish(parcel.record.offset, verdict)
-        self._unfinished -= 1
-        self._bytes -= len(parcel.record.value or b"")
         if verdict:
             self._receipts.add(parcel, verdict, reason, self._now())
         follower = self._lanes.leave(parcel)
@@ -312,8 +315,7 @@ class Courier:
             self._committed |= news
 
     def _revoked(self, partitions: frozenset[int]) -> None:
-        """Partitions go to another courier: let what is under way arrive first, to keep the
-        order."""
+        """Partitions go to others: what is under way arrives first, to keep the order."""
         leaving = [self._ledgers.pop(p) for p in partitions if p in self._ledgers]
         for ledger in leaving:
             self._dispatcher.drop(ledger)
@@ -329,6 +331,7 @@ class Courier:
             logger.warning("could not commit what is given away (it will be repeated): %s", error)
         for ledger in leaving:
             self._forget(ledger)
+        self._share()
 
     def _forget(self, ledger: Ledger) -> None:
         ledger.revoked = True
@@ -336,9 +339,7 @@ class Courier:
         self._dispatcher.drop(ledger)
         self._letters.drop(ledger)
         self._opening = deque(p for p in self._opening if p.ledger is not ledger)
-        for parcel in self._lanes.drop(ledger):
-            self._unfinished -= 1
-            self._bytes -= len(parcel.record.value or b"")
+        self._lanes.drop(ledger)
 
     def _tell_state(self) -> None:
         state = self._dispatcher.state
@@ -346,8 +347,3 @@ class Courier:
             self._state = state
             say = logger.info if state[0] == "ok" else logger.warning
             say("%s: %s %s", self._destination.group, *state)
-
-
-def message_id(record: Record) -> str:
-    """The id by which a repeat is known."""
-    return record.headers.get("message-id") or f"{record.partition}/{record.offset}"

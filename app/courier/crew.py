@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -15,11 +16,13 @@ logger = logging.getLogger("bridge.courier")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request that came back: one outcome for each parcel, and the seconds it took."""
+    """A request that came back: one outcome for each parcel, when it was sent (monotonic seconds),
+    and the seconds it took."""
 
     endpoint: str
     parcels: list[Parcel]
     outcomes: Sequence[Outcome]
+    sent: float
     took: float
 
 
@@ -29,7 +32,7 @@ class Crew:
     def __init__(self, destination: Destination, size: int, clock: Callable[[], float]) -> None:
         self._destination = destination
         self._clock = clock
-        self._jobs: SimpleQueue[tuple[str, list[Parcel]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[str, list[Parcel], float] | None] = SimpleQueue()
         self._answers: SimpleQueue[Answered] = SimpleQueue()
         self.free = size
         self.busy = 0
@@ -40,11 +43,11 @@ class Crew:
         for thread in self._threads:
             thread.start()
 
-    def send(self, endpoint: str, parcels: list[Parcel]) -> None:
+    def send(self, endpoint: str, parcels: list[Parcel], now: float) -> None:
         """Hand over a request; only while `free` is above 0."""
         self.free -= 1
         self.busy += 1
-        self._jobs.put((endpoint, parcels))
+        self._jobs.put((endpoint, parcels, now))
 
     def answers(self, timeout: float) -> Iterator[Answered]:
         """The requests that came back, waiting up to `timeout` seconds for the first."""
@@ -64,12 +67,13 @@ class Crew:
         """End the threads; one that still waits for the partner is left behind."""
         for _ in self._threads:
             self._jobs.put(None)
+        until = time.monotonic() + 1.0
         for thread in self._threads:
-            thread.join(1.0)
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            endpoint, parcels = job
+            endpoint, parcels, sent = job
             started = self._clock()
             try:
                 outcomes = self._destination.deliver(endpoint, [parcel.step for parcel in parcels])
@@ -77,4 +81,5 @@ class Crew:
                 # A defect of ours must neither lose the records nor stop the others.
                 logger.exception("%s: delivery failed unexpectedly", endpoint)
                 outcomes = [Retry("internal_error")] * len(parcels)
-            self._answers.put(Answered(endpoint, parcels, outcomes, self._clock() - started))
+            took = self._clock() - started
+            self._answers.put(Answered(endpoint, parcels, outcomes, sent, took))

@@ -14,6 +14,8 @@ from app.outcomes import Hold as Refused
 from app.outcomes import Outcome, Retry, backoff
 
 NEVER = float("inf")
+# Nobody is made to wait longer than this by one answer: it may be wrong (a date for a duration).
+LONGEST_WAIT = 3600.0
 
 
 class Queue:
@@ -65,6 +67,20 @@ class Queue:
     def _too_large(self, size: int) -> bool:
         return 0 < self.endpoint.batch_bytes < size
 
+    def add(self, parcel: Parcel, now: float, first: bool) -> None:
+        """The parcel may go; `first` puts it before the others."""
+        parcel.ready_since = now
+        if not first:
+            self.ready.append(parcel)
+            return
+        if self.ready:  # those behind it have not begun to wait only now
+            parcel.ready_since = min(now, self.ready[0].ready_since)
+        self.ready.appendleft(parcel)
+
+    def pause(self, seconds: float, now: float) -> None:
+        """No request for so long."""
+        self.paused_until = max(self.paused_until, now + seconds)
+
 
 class Dispatcher:
     """Hands out requests as the partner's endpoints, limits and health allow. `chance`: see
@@ -91,54 +107,58 @@ class Dispatcher:
         """The breaker of an endpoint."""
         return self._queues[endpoint].breaker
 
-    def share(self, part: float) -> None:
+    def share(self, part: float, now: float) -> None:
         """`part` (0 to 1) of every rate limit is ours from now on."""
         for queue in self._queues.values():
             for limiter in queue.limiters:
-                limiter.share(part)
+                limiter.share(part, now)
 
     def ready(self, parcel: Parcel, now: float, first: bool = False) -> None:
         """The parcel may go now; `first` puts it before the others of its endpoint."""
-        parcel.ready_since = now
-        queue = self._queues[parcel.step.endpoint].ready
-        if first:
-            queue.appendleft(parcel)
-        else:
-            queue.append(parcel)
+        self._queues[parcel.step.endpoint].add(parcel, now, first)
 
     def delay(self, parcel: Parcel, until: float) -> None:
         """The parcel may go from `until` on."""
         heappush(self._delayed, (until, next(self._order), parcel))
 
-    def learn(self, endpoint: str, outcomes: Sequence[Outcome], now: float) -> None:
-        """Take from the answer to one request what it says of the partner's health."""
+    def learn(self, endpoint: str, outcomes: Sequence[Outcome], sent: float, now: float) -> None:
+        """Take from the answer to the request of time `sent` what it says of the partner."""
         queue = self._queues[endpoint]
         refused = next((o for o in outcomes if isinstance(o, Refused)), None)
         retries = [o for o in outcomes if isinstance(o, Retry)]
         if refused:
-            self.hold.refused(now, f"{endpoint}: {refused.reason}")
-            queue.breaker.undecided()
-        elif len(retries) == len(outcomes) and any(o.limited for o in retries):
-            self._pause(queue, max((o.after or 0.0 for o in retries), default=0.0), now)
-        elif len(retries) == len(outcomes) and any(o.failing for o in retries):
-            self.hold.undecided()
-            queue.breaker.failed(now, retries[0].reason)
+            self.hold.refused(sent, now, endpoint, refused.reason)
+            queue.breaker.undecided(sent)
+        elif len(retries) == len(outcomes) and not any(map(_well, retries)):
+            self.hold.undecided(sent)
+            self._unwell(queue, retries, sent, now)
         else:
-            self.hold.open()
+            self.hold.accepted(sent)
             queue.breaker.succeeded()
             queue.limited_in_a_row = 0
 
-    def _pause(self, queue: Queue, after: float, now: float) -> None:
-        """The rate limit was met: no request at this endpoint for as long as the partner says.
+    def _unwell(self, queue: Queue, retries: Sequence[Retry], sent: float, now: float) -> None:
+        """The rate limit was met, the partner failed, or nothing was heard of it."""
+        after = max((wanted_wait(retry) for retry in retries), default=0.0)
+        queue.pause(after, now)
+        if any(retry.limited for retry in retries):
+            queue.breaker.undecided(sent)
+            if not after:
+                self._pause(queue, sent, now)
+        elif any(retry.failing for retry in retries):
+            queue.breaker.failed(sent, now, retries[0].reason)
+        else:
+            queue.breaker.undecided(sent)
 
-        Where it does not say (Iterable documents no Retry-After): a second, as its limits are per
-        second, and more when that does not help.
+    def _pause(self, queue: Queue, sent: float, now: float) -> None:
+        """A rate limit without a word of when to come again (Iterable documents no Retry-After).
+
+        A second, as Iterable's limits are per second, and more when that does not help. What was
+        under way when the limit was first met says nothing of that.
         """
-        self.hold.undecided()
-        queue.breaker.undecided()
-        queue.limited_in_a_row += 1
-        wait = after or 1.0 + backoff(queue.limited_in_a_row, 1.0, 30.0, self._chance())
-        queue.paused_until = max(queue.paused_until, now + wait)
+        if sent >= queue.paused_until:
+            queue.limited_in_a_row += 1
+        queue.pause(1.0 + backoff(queue.limited_in_a_row, 1.0, 30.0, self._chance()), now)
 
     def drop(self, ledger: Ledger) -> None:
         """Forget the parcels of a partition that was given away."""
@@ -153,8 +173,14 @@ class Dispatcher:
             self.ready(heappop(self._delayed)[2], now)
         if self.hold.wait(now) > 0:
             return None
-        free = [(q.ready[0].ready_since, name) for name, q in self._queues.items() if q.ready]
-        for _, name in sorted(free):
+        # Whether a refused key works again is best asked where it was refused.
+        asked = self.hold.endpoint if self.hold.reason else None
+        free = [
+            (name != asked, queue.ready[0].ready_since, name)
+            for name, queue in self._queues.items()
+            if queue.ready
+        ]
+        for _, _, name in sorted(free):
             if self._queues[name].wait(now) <= 0:
                 self.hold.sent()
                 return name, self._queues[name].take(now)
@@ -166,3 +192,13 @@ class Dispatcher:
         ready = min((queue.wait(now) for queue in self._queues.values()), default=NEVER)
         delayed = self._delayed[0][0] - now if self._delayed else NEVER
         return max(0.0, min(delayed, max(ready, self.hold.wait(now))))
+
+
+def wanted_wait(retry: Retry) -> float:
+    """Seconds that the partner asks to wait; 0 when it does not say."""
+    return min(retry.after or 0.0, LONGEST_WAIT)
+
+
+def _well(retry: Retry) -> bool:
+    """Whether the partner is well and only wants this in another way, or later."""
+    return retry.answer is not None and not (retry.limited or retry.failing)

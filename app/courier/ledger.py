@@ -18,8 +18,11 @@ class RecentIds:
         self._order: deque[str] = deque()
         self._known: set[str] = set()
 
-    def add(self, message_id: str) -> bool:
-        """Remember an id; False when it was there already."""
+    def add(self, record: Record) -> bool:
+        """Remember a record's id; False when it was there already."""
+        message_id = record.headers.get("message-id")
+        if not message_id:
+            return True
         if message_id in self._known:
             return False
         self._known.add(message_id)

@@ -47,7 +47,7 @@ class Letters:
             body=dead.value or b"",
             place=f"{dead.topic}/{dead.partition}/{dead.offset}/{self._group}",
             now=now,
-            details={**details, "answer": shown, "attempts": parcel.tries},
+            details={**details, "answer": shown, "attempts": parcel.tries, "group": self._group},
         )
         self._waiting.append(Letter(record, parcel, reason, verdict))
 

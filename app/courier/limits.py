@@ -2,7 +2,8 @@
 
 Each courier process takes the share of a limit that its partitions are of all partitions. Whatever
 second one looks at, the shares' sum then stays within the limit, because each share does:
-a steady pace of nine tenths, with a burst of at most a twentieth.
+a steady pace of nine tenths, with a burst of at most a twentieth. It holds as long as each share is
+one request a second or more; below that, an unlucky second may see one of each courier.
 """
 
 from collections import deque
@@ -21,8 +22,8 @@ BURST = 0.05
 class Limiter(Protocol):
     """Says when the next request may go."""
 
-    def share(self, part: float) -> None:
-        """From now on `part` (0 to 1) of the limit is ours."""
+    def share(self, part: float, now: float) -> None:
+        """From now on `part` (more than 0, at most 1) of the limit is ours."""
         ...
 
     def wait(self, now: float) -> float:
@@ -40,15 +41,17 @@ class Pacer:
     def __init__(self, limit: RateLimit) -> None:
         self._per_second = limit.count / limit.seconds
         self._due = 0.0
-        self.share(1.0)
+        self.share(1.0, 0.0)
 
-    def share(self, part: float) -> None:
+    def share(self, part: float, now: float) -> None:
         ours = self._per_second * part
         # A whole number of requests a second, where it can be: of 1.7 a second, an unlucky second
         # would see 2, and three couriers with a third of 5 each would make 6 of it.
         whole = float(floor(ours)) if ours >= 1 else ours
-        self._interval = 1 / (whole * PACE) if whole else float("inf")
+        self._interval = 1 / (whole * PACE)
         self._slack = self._interval * max(0.0, whole * BURST - 1)
+        # Whoever had this share before us may have used it until just now.
+        self._due = max(self._due, now + self._interval)
 
     def wait(self, now: float) -> float:
         return max(0.0, self._due - self._slack - now)
@@ -63,9 +66,9 @@ class Window:
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
         self._sent: deque[float] = deque()
-        self.share(1.0)
+        self.share(1.0, 0.0)
 
-    def share(self, part: float) -> None:
+    def share(self, part: float, now: float) -> None:
         self._count = floor(self._limit.count * part)
 
     def wait(self, now: float) -> float:

@@ -1,6 +1,7 @@
 """Dead letters: what could never be delivered, with all that a person needs to decide about it."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,8 @@ def write(
         "died_at": now,
         **details,
     }
-    return NewRecord(letter_id, orjson.dumps(letter), {"reason": reason, "topic": topic})
+    shown = {"reason": reason, "topic": topic, "group": details.get("group", "")}
+    return NewRecord(letter_id, orjson.dumps(letter), shown)
 
 
 def tombstone(letter_id: str) -> NewRecord:
@@ -56,15 +58,30 @@ def tombstone(letter_id: str) -> NewRecord:
 def records(log: Log) -> Iterator[Record]:
     """The records of the dead letters that still stand, oldest first."""
     for partition in range(log.partitions(DEAD_LETTERS)):
-        standing: dict[str, int] = {}
+        places = {key: offset for key, (offset, _) in _standing(log, partition).items()}
         for record in log.read(DEAD_LETTERS, partition, 0):
-            if record.value is None:
-                standing.pop(record.key, None)
-            else:
-                standing.setdefault(record.key, record.offset)
-        for record in log.read(DEAD_LETTERS, partition, 0):
-            if standing.get(record.key) == record.offset:
+            if places.get(record.key) == record.offset:
                 yield record
+
+
+def count(log: Log) -> Counter[tuple[str, str]]:
+    """How many letters stand, by topic and consumer group (empty: refused at the door)."""
+    return Counter(
+        (headers["topic"], headers["group"])
+        for partition in range(log.partitions(DEAD_LETTERS))
+        for _, headers in _standing(log, partition).values()
+    )
+
+
+def _standing(log: Log, partition: int) -> dict[str, tuple[int, Mapping[str, str]]]:
+    """Offset and headers of the letters without a tombstone, by their ids."""
+    standing: dict[str, tuple[int, Mapping[str, str]]] = {}
+    for record in log.read(DEAD_LETTERS, partition, 0):
+        if record.value is None:
+            standing.pop(record.key, None)
+        else:
+            standing.setdefault(record.key, (record.offset, record.headers))
+    return standing
 
 
 def letters(log: Log) -> Iterator[dict[str, Any]]:

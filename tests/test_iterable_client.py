@@ -139,9 +139,9 @@ def test_nobody_listening_is_retried() -> None:
     ("value", "reason"),
     [
         (b"{", "invalid_json"),
-        (b"[]", "invalid_call"),
+        (b"[]", "not_an_object"),
         ({"type": "track", "event": "Seen", "messageId": "m"}, "no_identity"),
-        ({}, "mapping_failed"),
+        ({}, "invalid_call"),
     ],
 )
 def test_what_cannot_be_mapped_is_dead(

@@ -48,7 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *arguments: CliRunner().invoke(bridge, arguments)
 
 
-def commit(log: Log, topic: str, group: str, key: str, **shown: int | str) -> None:
+def commit(log: Log, topic: str, group: str, key: str, **shown: object) -> None:
     """Finish the first record of `key`'s partition."""
     ((partition, offset),) = log.append(topic, [NewRecord(key, b"{}", {})])
     consumer = log.consume(topic, group, lambda _: None)
@@ -94,15 +94,17 @@ def test_an_empty_log_has_a_status(run: Run) -> None:
         "oldest_waiting_seconds": None,
         "state": "ok",
         "reason": "",
+        "notices": {},
     }
 
 
 def test_the_counters_of_all_partitions_are_added_up(log: Log) -> None:
     commit(log, SEGMENT_CALLS, "iterable", "anna", delivered=3, discarded=1, state="ok", reason="")
-    commit(log, SEGMENT_CALLS, "iterable", "ben", delivered=4, dead=2, state="ok", reason="")
+    commit(log, SEGMENT_CALLS, "iterable", "ben", delivered=4, state="ok", notices={"lost": 5})
     shown = gather(log, Settings(), time.time() + 60.0)["outbound"]
     figures = {name: shown[name] for name in ("waiting", "delivered", "discarded", "dead")}
-    assert figures == {"waiting": 2, "delivered": 7, "discarded": 1, "dead": 2}
+    assert figures == {"waiting": 2, "delivered": 7, "discarded": 1, "dead": 0}
+    assert shown["notices"] == {"lost": 5}
     assert 60.0 <= shown["oldest_waiting_seconds"] <= 70.0
 
 
@@ -258,3 +260,12 @@ def test_a_process_explains_a_log_that_cannot_be_read(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("The log is unavailable: ")
     assert "Traceback" not in done.stderr
+
+
+def test_dead_counts_the_letters_that_stand_now(log: Log) -> None:
+    bury(log, "anna", group="iterable")
+    (refused,) = bury(log, "ben")
+    shown = gather(log, Settings(), time.time())["outbound"]
+    assert (shown["dead"], shown["groups"]["iterable"]["dead"]) == (2, 1)
+    deadletters.drop(log, [refused])
+    assert gather(log, Settings(), time.time())["outbound"]["dead"] == 1

@@ -2,13 +2,15 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import click
 import orjson
 
-from app.courier.ledger import parse_counters
+from app import deadletters
+from app.courier.ledger import parse_counters, parse_notices
 from app.log import open_log
 from app.log.base import ITERABLE_WEBHOOKS, SEGMENT_CALLS, Log, Progress
 from app.retention import groups
@@ -23,7 +25,7 @@ WORST_LAST = ("ok", "failing", "held")
 def status(as_json: bool) -> None:
     """Show what waits, what was delivered, discarded or died, and how each destination is."""
     settings = load_settings()
-    log = open_log(settings.bridge_log)
+    log = open_log(settings.bridge_log, settings.kafka_settings)
     try:
         shown = gather(log, settings, time.time())
     finally:
@@ -34,35 +36,47 @@ def status(as_json: bool) -> None:
 def gather(log: Log, settings: Settings, now: float) -> dict[str, dict[str, Any]]:
     """The state of every consumer group, by direction: `{"outbound": {"waiting": …, "groups": …}}`.
 
-    Costs the same however long the backlog is. `now` is Unix time; ages are in seconds.
+    Costs the same however long the backlog is. `now` is Unix time; ages are in seconds. `dead` are
+    the dead letters that stand now, `notices` what was delivered with a loss.
     """
     shown: dict[str, dict[str, Any]] = {}
+    dead = deadletters.count(log)
     for direction, topic in DIRECTIONS.items():
         each = {
-            group: _summary(log.progress(topic, group), now) for group in groups(settings, topic)
+            group: _summary(log.progress(topic, group), now) | {"dead": dead[topic, group]}
+            for group in groups(settings, topic)
         }
         main = next(iter(each.values()))
         worst = max(each.values(), key=lambda group: WORST_LAST.index(group["state"]))
         shown[direction] = {**main, "state": worst["state"], "reason": worst["reason"]}
+        shown[direction]["dead"] = sum(n for (died, _), n in dead.items() if died == topic)
         shown[direction]["groups"] = each
     return shown
 
 
 def _summary(progress: Iterable[Progress], now: float) -> dict[str, Any]:
     counts = {"waiting": 0, "delivered": 0, "discarded": 0, "dead": 0}
+    notices: Counter[str] = Counter()
     state, reason = "ok", ""
     oldest: float | None = None
     for part in progress:
         counts["waiting"] += part.waiting
         for name, number in parse_counters(part.metadata).items():
             counts[name] += number
+        notices.update(parse_notices(part.metadata))
         told = orjson.loads(part.metadata) if part.metadata else {}
         if WORST_LAST.index(told.get("state", "ok")) > WORST_LAST.index(state):
             state, reason = told["state"], told["reason"]
         if part.oldest_waiting is not None:
             oldest = min(oldest or part.oldest_waiting, part.oldest_waiting)
     age = None if oldest is None else round(max(0.0, now - oldest), 3)
-    return {**counts, "oldest_waiting_seconds": age, "state": state, "reason": reason}
+    return {
+        **counts,
+        "oldest_waiting_seconds": age,
+        "state": state,
+        "reason": reason,
+        "notices": dict(notices),
+    }
 
 
 def _table(shown: dict[str, dict[str, Any]]) -> str:
@@ -76,4 +90,5 @@ def _table(shown: dict[str, dict[str, Any]]) -> str:
             lines.append(f"{direction + ' ' + group:<22}" + "".join(f"{c:>15}" for c in cells))
             if figures["reason"]:
                 lines.append(f"  {figures['reason']}")
+            lines += [f"  delivered, but {n:,} × {name}" for name, n in figures["notices"].items()]
     return "\n".join(lines)

@@ -278,7 +278,7 @@ class Courier:
 
     def _finish(self, parcel: Parcel, verdict: str | None, reason: str | None = None) -> None:
         """The record is done with; a `verdict` of None: this group had nothing to do for it."""
-        parcel.ledger.finish(parcel.record.offset, verdict)
+        parcel.ledger.finish(parcel.record.offset, verdict, parcel.notice)
         if verdict:
             self._receipts.add(parcel, verdict, reason, self._now())
         follower = self._lanes.leave(parcel)

@@ -36,8 +36,9 @@ class Ledger:
     """One partition while it is assigned to us.
 
     The committed offset is that of the first unfinished record, or the next one to be read; records
-    finish in any order. The counters travel in the commit's metadata, so they are exactly as true
-    as the offset, survive restarts and move with the partition from courier to courier.
+    finish in any order. The counters travel in the commit's metadata: they survive restarts and
+    move with the partition from courier to courier. What finished beyond the committed offset is
+    repeated after a kill, and then counted again.
     """
 
     def __init__(self, partition: int, start: Commit | None) -> None:
@@ -45,7 +46,9 @@ class Ledger:
         self.recent = RecentIds()
         self.revoked = False
         self.in_flight = 0
-        self.counts: Counter[str] = Counter(parse_counters(start.metadata if start else ""))
+        metadata = start.metadata if start else ""
+        self.counts: Counter[str] = Counter(parse_counters(metadata))
+        self.notices: Counter[str] = Counter(parse_notices(metadata))
         self._unfinished: OrderedDict[int, None] = OrderedDict()
         self._next = start.offset if start else 0
 
@@ -54,12 +57,16 @@ class Ledger:
         self._unfinished[record.offset] = None
         self._next = record.offset + 1
 
-    def finish(self, offset: int, verdict: str | None) -> None:
-        """A record is done with: `delivered`, `discarded`, `dead`, or None where nothing was to
-        do."""
+    def finish(self, offset: int, verdict: str | None, notice: str | None = None) -> None:
+        """A record is done with: `delivered`, `discarded`, `dead`, or None where nothing was to do.
+
+        `notice` is the code of a loss that the partner did not call a failure.
+        """
         del self._unfinished[offset]
         if verdict:
             self.counts[verdict] += 1
+        if notice:
+            self.notices[notice] += 1
 
     @property
     def committable(self) -> int:
@@ -69,6 +76,8 @@ class Ledger:
     def commit(self, state: str, reason: str) -> Commit:
         """What to store now; `state` and `reason` tell `bridge status` how the destination is."""
         shown = {**self.counts, "state": state, "reason": reason[:500]}
+        if self.notices:
+            shown["notices"] = self.notices
         return Commit(self.committable, orjson.dumps(shown).decode())
 
 
@@ -76,3 +85,10 @@ def parse_counters(metadata: str) -> dict[str, int]:
     """The counters in a commit's metadata; empty for a partition that was never committed."""
     shown = orjson.loads(metadata) if metadata else {}
     return {name: shown.get(name, 0) for name in ("delivered", "discarded", "dead")}
+
+
+def parse_notices(metadata: str) -> dict[str, int]:
+    """How often each notice occurred, from a commit's metadata."""
+    shown = orjson.loads(metadata) if metadata else {}
+    notices: dict[str, int] = shown.get("notices", {})
+    return notices

@@ -1,6 +1,5 @@
 """The REST client for Iterable: records become requests, are sent and judged."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +21,9 @@ from app.outbound.endpoints import DAY, LIMITS
 from app.outbound.field_types import MOST_REPAIRS, FieldTypes, complaints
 from app.outbound.mapping import CallMapper
 from app.outbound.request import MOBILE, SERVER, WEB, IterableRequest
+from app.outbound.schemas import check_call
 from app.outcomes import Answer, Dead, Discarded, Outcome, Retry, Step
 from app.settings import Settings, SettingsError
-
-logger = logging.getLogger("bridge.iterable")
 
 GROUPS = {SERVER: "iterable", MOBILE: "iterable-mobile", WEB: "iterable-web"}
 
@@ -140,10 +138,6 @@ class IterableDestination:
             mapped = self._map(record)
         except BadInput as error:
             return Dead(error.code)
-        except Exception:
-            # A defect of ours costs this one record, which can be replayed, and stops nobody else.
-            logger.exception("Record %s/%s cannot be mapped", record.partition, record.offset)
-            return Dead("mapping_failed")
         if isinstance(mapped, Discarded):
             # Each group settles the record; one of them is enough to tell that it was discarded.
             return mapped if self._key == SERVER else ()
@@ -152,11 +146,10 @@ class IterableDestination:
 
     def _map(self, record: Record) -> tuple[IterableRequest, ...] | Discarded:
         try:
-            call = orjson.loads(record.value or b"")
+            # What was refused at the door and is replayed was never checked.
+            call = check_call(orjson.loads(record.value or b""))
         except orjson.JSONDecodeError:
             raise BadInput("invalid_json", "the call is not JSON") from None
-        if not isinstance(call, dict):
-            raise BadInput("invalid_call", "the call is not a JSON object")
         received_at = float(record.headers.get("received-at") or record.appended_at)
         return self._mapper.map(call, received_at, record.headers.get("door", "tracking"))
 

@@ -14,14 +14,14 @@ run: $(VENV)/.installed ## set up, then start both directions (the sandbox too w
 	$(BIN)/bridge run
 
 test: $(VENV)/.installed-dev ## every test that needs no extra server
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev ## what CI runs: format, lint, types, tests with branch coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run -m pytest -q -rs -n 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -24,7 +24,8 @@ def create_app(settings: Settings | None = None, log: Log | None = None) -> Flas
     app.config["MAX_CONTENT_LENGTH"] = settings.bridge_max_body
     # A doubled slash would be answered by a redirect, which some SDKs take for success.
     app.url_map.merge_slashes = False
-    app.extensions["bridge"] = State(settings, log or open_log(settings.bridge_log))
+    log = log or open_log(settings.bridge_log, settings.kafka_settings)
+    app.extensions["bridge"] = State(settings, log)
     register_errors(app)
     app.register_blueprint(outbound)
     app.register_blueprint(inbound)

@@ -14,7 +14,10 @@ from marshmallow import Schema, ValidationError, post_load, validates_schema
 from marshmallow import fields as types
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
+from app.kafka_settings import SECRETS as KAFKA_SECRETS
+from app.kafka_settings import KafkaSettings, KafkaTable
 from app.outbound.endpoints import LIFTABLE, LIMITS
+from app.setting_types import Duration, Secrets
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -92,6 +95,13 @@ class Settings:
     disable_device_on_uninstall: bool = False
     on_delete: str = "ignore"
     bridge_log: str = "sqlite:///var/bridge.db"
+    bridge_kafka_partitions: int = 12
+    bridge_kafka_replication: int = 3
+    bridge_kafka_instance: str | None = None
+    bridge_kafka_sasl_username: str | None = None
+    bridge_kafka_sasl_password: str | None = field(default=None, repr=False)
+    bridge_kafka_sasl_oauthbearer_client_secret: str | None = field(default=None, repr=False)
+    bridge_kafka_ssl_key_password: str | None = field(default=None, repr=False)
     bridge_bind: str = "127.0.0.1:8000"
     bridge_web_workers: int = 2
     bridge_web_threads: int = 32
@@ -104,12 +114,25 @@ class Settings:
     outbound: OutboundMapping = field(default_factory=OutboundMapping)
     inbound: InboundMapping = field(default_factory=InboundMapping)
     limits: Mapping[str, float] = field(default_factory=dict)
+    kafka: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
     @property
     def has_partner_credentials(self) -> bool:
         """Whether any key of Iterable or Segment is set; without any, `bridge run` starts the
         sandbox."""
         return any(getattr(self, name.lower()) for name in PARTNER_KEYS)
+
+    @property
+    def kafka_settings(self) -> KafkaSettings:
+        """What a log on Kafka needs: the table `[kafka]` and what the environment adds to it."""
+        named = {"BRIDGE_KAFKA_SASL_USERNAME": "sasl.username", **KAFKA_SECRETS}
+        given = {known: getattr(self, name.lower()) for name, known in named.items()}
+        return KafkaSettings(
+            partitions=self.bridge_kafka_partitions,
+            replication=self.bridge_kafka_replication,
+            instance=self.bridge_kafka_instance,
+            client={**self.kafka, **{known: value for known, value in given.items() if value}},
+        )
 
 
 SECRETS = frozenset(
@@ -122,34 +145,11 @@ SECRETS = frozenset(
         "SEGMENT_SHARED_SECRET",
         "BRIDGE_WRITE_KEY",
         "BRIDGE_ADMIN_TOKEN",
+        *KAFKA_SECRETS,
     }
 )
-TABLES = frozenset({"outbound", "inbound", "limits"})
+TABLES = frozenset({"outbound", "inbound", "limits", "kafka"})
 NAMES = tuple(f.name.upper() for f in fields(Settings) if f.name not in TABLES)
-
-
-class Duration(types.Field[float]):
-    """Seconds, from a number or from a text with a unit: `90`, `30s`, `15m`, `12h`, `7d`."""
-
-    UNITS: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
-        text = str(value).strip().lower()
-        number, unit = (text[:-1], text[-1:]) if text[-1:] in self.UNITS else (text, "s")
-        try:
-            seconds = float(number) * self.UNITS[unit]
-        except ValueError:
-            raise ValidationError("not a duration; write it like 30s, 15m, 12h or 7d") from None
-        if not 0 < seconds < 1e9:
-            raise ValidationError("must be more than 0 and finite")
-        return seconds
-
-
-class Secrets(types.Field[tuple[str, ...]]):
-    """One secret, or several separated by commas while they are being rotated."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
-        return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
 def _names() -> types.Field[Any]:
@@ -224,6 +224,13 @@ class SettingsSchema(Schema):
             error="must be sqlite:///PATH or kafka://HOST:PORT[,HOST:PORT]/PREFIX",
         )
     )
+    BRIDGE_KAFKA_PARTITIONS = types.Integer(validate=Range(1, 10_000))
+    BRIDGE_KAFKA_REPLICATION = types.Integer(validate=Range(1, 100))
+    BRIDGE_KAFKA_INSTANCE = types.String()
+    BRIDGE_KAFKA_SASL_USERNAME = types.String()
+    BRIDGE_KAFKA_SASL_PASSWORD = types.String()
+    BRIDGE_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET = types.String()
+    BRIDGE_KAFKA_SSL_KEY_PASSWORD = types.String()
     BRIDGE_BIND = types.String(
         validate=Regexp(r"^(.+:\d{1,5}|unix:.+)$", error="must be HOST:PORT, like 127.0.0.1:8000")
     )
@@ -243,6 +250,8 @@ class SettingsSchema(Schema):
         keys=types.String(validate=OneOf(tuple(LIMITS))),
         values=types.Float(validate=Range(min=0, min_inclusive=False)),
     )
+
+    kafka = KafkaTable()
 
     @validates_schema(skip_on_field_errors=False)
     def doors_are_locked(self, data: Mapping[str, Any], **_: Any) -> None:

@@ -7,11 +7,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from app.kafka_settings import KafkaSettings
 from app.log import open_log
-from app.log.base import Consumer, Log, NewRecord, Record
+from app.log.base import (
+    DEAD_LETTERS,
+    ITERABLE_WEBHOOKS,
+    RECEIPTS,
+    SEGMENT_CALLS,
+    Consumer,
+    Log,
+    NewRecord,
+    Record,
+)
+from tests.kafka_broker import shared_broker
+from tests.kafka_mock import shared_mock
+
+# The mock cluster cannot be asked to create topics, so they are made with it.
+MOCK_TOPICS = {SEGMENT_CALLS: 8, ITERABLE_WEBHOOKS: 8, DEAD_LETTERS: 1, RECEIPTS: 1, "probe": 1}
+# A rebalance takes the mock one second less than the session timeout.
+MOCK = KafkaSettings(client={"session.timeout.ms": 2_000, "heartbeat.interval.ms": 200})
+NOBODY = "kafka://127.0.0.1:1/nobody"
 
 
 @dataclass(frozen=True)
@@ -21,6 +40,11 @@ class Engine:
     url: str
     broken_url: str
     patience: float  # seconds that a change of membership may take
+    kafka: KafkaSettings | None = None
+
+    def open(self) -> Log:
+        """The log, as every process that uses it opens it."""
+        return open_log(self.url, self.kafka)
 
 
 @contextmanager
@@ -29,11 +53,31 @@ def sqlite_engine(folder: Path) -> Iterator[Engine]:
     yield Engine(f"sqlite:///{folder}/var/bridge.db", f"sqlite:///{folder}/file/bridge.db", 10.0)
 
 
+@contextmanager
+def mock_engine(_: Path) -> Iterator[Engine]:
+    cluster, prefix = shared_mock(), f"test-{uuid4().hex[:8]}"
+    cluster.create({f"{prefix}.{topic}": count for topic, count in MOCK_TOPICS.items()})
+    yield Engine(f"kafka://{cluster.servers}/{prefix}", NOBODY, 30.0, MOCK)
+
+
+@contextmanager
+def broker_engine(_: Path) -> Iterator[Engine]:
+    settings = KafkaSettings(partitions=8, replication=1)
+    url = f"kafka://{shared_broker().servers}/test-{uuid4().hex[:8]}"
+    yield Engine(url, NOBODY, 30.0, settings)
+
+
 # One entry is all that the contract suite needs to know of an engine.
-ENGINES: dict[str, Callable[[Path], AbstractContextManager[Engine]]] = {"sqlite": sqlite_engine}
+ENGINES: dict[str, Callable[[Path], AbstractContextManager[Engine]]] = {
+    "sqlite": sqlite_engine,
+    "mock": mock_engine,
+    "kafka": broker_engine,
+}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(
+    params=["sqlite", "mock", pytest.param("kafka", marks=pytest.mark.kafka)],
+)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     with ENGINES[request.param](tmp_path) as found:
         yield found
@@ -41,7 +85,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def log(engine: Engine) -> Iterator[Log]:
-    with closing(open_log(engine.url)) as opened:
+    with closing(engine.open()) as opened:
         yield opened
 
 

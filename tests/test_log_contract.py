@@ -107,9 +107,9 @@ def test_keeps_topics_apart(log: Log) -> None:
 
 
 def test_what_was_appended_outlives_the_handle(engine: Engine) -> None:
-    with closing(open_log(engine.url)) as first:
+    with closing(engine.open()) as first:
         [(partition, offset)] = first.append(SEGMENT_CALLS, [new("u", b"kept")])
-    with closing(open_log(engine.url)) as second:
+    with closing(engine.open()) as second:
         assert [r.value for r in second.read(SEGMENT_CALLS, partition, offset)] == [b"kept"]
 
 
@@ -194,9 +194,9 @@ def test_says_so_when_it_cannot_be_used(engine: Engine, use: Callable[[Log], obj
 THREADS, RECORDS = 8, 25
 
 
-def append_from_threads(url: str, name: str) -> None:
+def append_from_threads(engine: Engine, name: str) -> None:
     """Each thread appends the numbers of its own person, and every second one as two at once."""
-    with closing(open_log(url)) as log:
+    with closing(engine.open()) as log:
 
         def work(thread: int) -> None:
             for number in range(0, RECORDS * 2, 2):
@@ -213,7 +213,7 @@ def test_threads_of_several_processes_lose_nothing_and_keep_the_order(
     engine: Engine, log: Log
 ) -> None:
     processes = [
-        spawn.Process(target=append_from_threads, args=(engine.url, name)) for name in ("a", "b")
+        spawn.Process(target=append_from_threads, args=(engine, name)) for name in ("a", "b")
     ]
     for process in processes:
         process.start()

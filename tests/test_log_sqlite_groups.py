@@ -51,7 +51,7 @@ def test_members_come_to_fair_shares_within_two_looks(path: Path) -> None:
     clock = Time()
     log = SqliteLog(path, monotonic=clock, sleep=clock.sleep)
     members: list[SqliteConsumer] = []
-    expected = [[16], [8, 8], [6, 5, 5], [4, 4, 4, 4], [4, 3, 3, 3, 3]]
+    expected = [[8], [4, 4], [3, 3, 2], [2, 2, 2, 2], [2, 2, 2, 1, 1]]
     for shares in expected:
         members.append(log.consume(SEGMENT_CALLS, "g", ignore))
         assert settle(clock, *members) == shares

@@ -111,7 +111,8 @@ def _line(letter: Letter) -> str:
 @contextmanager
 def _log() -> Iterator[Log]:
     """The log of the settings, closed in the end."""
-    log = open_log(load_settings().bridge_log)
+    settings = load_settings()
+    log = open_log(settings.bridge_log, settings.kafka_settings)
     try:
         yield log
     finally:

@@ -89,7 +89,7 @@ def deliver() -> None:
     stop = threading.Event()
     _stop_on_signals(stop)
     lifeline.watch()
-    log = open_log(settings.bridge_log)
+    log = open_log(settings.bridge_log, settings.kafka_settings)
     try:
         sys.exit(0 if deliver_until(settings, log, stop) else 1)
     finally:

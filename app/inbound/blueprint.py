@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from app.door import Judged, parse, read_body, refuse_item, take_many, take_one
+from app.door import Judged, parse, receive, refuse_item, take_many, take_one, unpacked
 from app.errors import BadInput
 from app.inbound.mapping import WebhookMapper
 from app.inbound.schemas import check_webhook
@@ -22,7 +22,7 @@ inbound = Blueprint("inbound", __name__)
 def receive_webhook() -> Response:
     """One webhook, or an array of them (Iterable sends one; an array costs nothing to take)."""
     authenticate()
-    webhook = parse(read_body(["application/json", "+json"]))
+    webhook = parse(unpacked(receive(["application/json", "+json"])))
     judge = Judge(state().webhooks, time.time())
     if isinstance(webhook, list):
         return take_many(state().log, ITERABLE_WEBHOOKS, webhook, judge)

@@ -180,7 +180,6 @@ class Log(Protocol):
         Only those stored before `older_than` (Unix seconds) and, when `groups` are given, finished
         by every one of them. Takes a bounded bite of work at each call, so that nobody waits for
         it.
-        An engine that has its own retention (Kafka) does nothing.
         """
         ...
 

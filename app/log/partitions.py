@@ -4,7 +4,7 @@ from zlib import crc32
 
 from app.log.base import DEAD_LETTERS, ITERABLE_WEBHOOKS, RECEIPTS, SEGMENT_CALLS
 
-PARTITIONS = {SEGMENT_CALLS: 16, ITERABLE_WEBHOOKS: 16, DEAD_LETTERS: 1, RECEIPTS: 1}
+PARTITIONS = {SEGMENT_CALLS: 8, ITERABLE_WEBHOOKS: 8, DEAD_LETTERS: 1, RECEIPTS: 1}
 
 
 def partition_for(key: str, partitions: int) -> int:

@@ -15,10 +15,12 @@ CHUNK_BYTES = 4 * 1024 * 1024  # bytes, that one look into the file returns
 TRIM_RECORDS = 1000  # records, and
 TRIM_BYTES = 4 * 1024 * 1024  # bytes, that one trim removes: a few ms of work
 
+# All in one row: every step of SQLite lets go of the interpreter's lock, and getting it back takes
+# long in a busy web server.
 ENDS = f"""
-SELECT first.value, coalesce(1 + (
+SELECT json_group_array(coalesce(1 + (
     SELECT position FROM records WHERE position BETWEEN first.value AND first.value + {OFFSETS - 1}
-    ORDER BY position DESC LIMIT 1), first.value)
+    ORDER BY position DESC LIMIT 1), first.value))
 FROM json_each(?) AS first
 """  # noqa: S608 (the only thing put in is a constant)
 
@@ -62,11 +64,7 @@ class Topic(NamedTuple):
 
 @cache
 def insert(count: int) -> str:
-    """The statement that stores `count` records at once.
-
-    One statement and not one each: every step of SQLite lets go of the interpreter's lock, and
-    getting it back takes long in a busy web server.
-    """
+    """The statement that stores `count` records in one step."""
     return f"INSERT INTO records VALUES {', '.join(['(?, ?, ?, ?, ?)'] * count)}"  # noqa: S608
 
 
@@ -75,7 +73,8 @@ def ends(database: sqlite3.Connection, firsts: Sequence[int]) -> dict[int, int]:
 
     It follows from the newest record, which trim therefore never removes.
     """
-    return dict(database.execute(ENDS, (orjson.dumps(firsts).decode(),)))
+    found = database.execute(ENDS, (orjson.dumps(firsts).decode(),)).fetchone()[0]
+    return dict(zip(firsts, orjson.loads(found), strict=True))
 
 
 def fetch(
@@ -118,10 +117,14 @@ def progress(database: sqlite3.Connection, topic: Topic, group: str, partition: 
 def removable(
     database: sqlite3.Connection, topic: Topic, groups: Sequence[str], older_than: float
 ) -> Iterator[tuple[int, int]]:
-    """The first and last positions of what to remove, together a bite of work."""
+    """The first and last positions of what to remove, together a bite of work.
+
+    A like part of it from each partition: what came at the same time lies in the same pages.
+    """
     names = orjson.dumps(sorted(set(groups))).decode()
-    room, size = TRIM_RECORDS, TRIM_BYTES
+    size = TRIM_BYTES
     for partition in range(topic.partitions):
+        room = TRIM_RECORDS // topic.partitions
         first = topic.first(partition)
         stop = ends(database, [first])[first] - 1
         if groups:
@@ -133,6 +136,6 @@ def removable(
         for position, appended_at, length in database.execute(REMOVABLE, (first, stop, room)):
             if appended_at >= older_than or size <= 0:
                 break
-            last, room, size = position, room - 1, size - length
+            last, size = position, size - length
         if last is not None:
             yield first, last

@@ -7,7 +7,16 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from app.door import Judged, answer, parse, read_body, refuse_item, take_many, take_one
+from app.door import (
+    Judged,
+    answer,
+    parse,
+    receive,
+    refuse_item,
+    take_many,
+    take_one,
+    unpacked,
+)
 from app.errors import BadInput
 from app.log.base import SEGMENT_CALLS, NewRecord
 from app.outbound import tracking
@@ -29,8 +38,9 @@ SDK_TYPES = ["application/json", "text/plain", "+json"]
 @outbound.route("/segment", methods=["POST", "PUT", "PATCH"])
 def receive_from_webhook() -> Response:
     """Segment's Webhooks destination: one call, or an array of calls."""
-    body = read_body(JSON_ONLY)
-    authenticate_webhook(body)
+    received = receive(JSON_ONLY)
+    body = unpacked(received)
+    authenticate_webhook(received, body)
     calls = parse(body)
     judge = Judge(state().calls, "segment", time.time())
     if isinstance(calls, list):
@@ -38,16 +48,16 @@ def receive_from_webhook() -> Response:
     return take_one(state().log, SEGMENT_CALLS, judge(calls))
 
 
-def authenticate_webhook(body: bytes) -> None:
+def authenticate_webhook(received: bytes, body: bytes) -> None:
     """Raise Unauthorized unless the body as received, or its first element, is signed.
 
-    `body` is inflated: Segment signs its JSON, whoever compresses it on the way.
+    `body` is the same inflated: Segment signs its JSON, whoever compresses it on the way.
     """
     secrets = state().settings.segment_shared_secret
     if not secrets:
         return
     signature = request.headers.get("X-Signature", "")
-    if is_signed(body, signature, secrets) or is_signed(request.get_data(), signature, secrets):
+    if is_signed(body, signature, secrets) or is_signed(received, signature, secrets):
         return
     first = first_element(body)
     if first is None or not is_signed(first, signature, secrets):
@@ -84,7 +94,7 @@ def receive_metrics() -> Response:
 
 def parse_authenticated() -> Any:
     """The request's JSON, once its write key is known to be right; raises Unauthorized."""
-    body = read_body(SDK_TYPES)
+    body = unpacked(receive(SDK_TYPES))
     secrets = state().settings.bridge_write_key
     if tracking.has_key_in_header(request.headers.get("Authorization", ""), secrets):
         return parse(body)

@@ -20,6 +20,7 @@ from app.log import open_log
 from app.log.base import (
     DEAD_LETTERS,
     ITERABLE_WEBHOOKS,
+    RECEIPTS,
     SEGMENT_CALLS,
     Commit,
     Log,
@@ -269,3 +270,29 @@ def test_dead_counts_the_letters_that_stand_now(log: Log) -> None:
     assert (shown["dead"], shown["groups"]["iterable"]["dead"]) == (2, 1)
     deadletters.drop(log, [refused])
     assert gather(log, Settings(), time.time())["outbound"]["dead"] == 1
+
+
+def test_a_persons_receipts_tell_what_became_of_each_call(log: Log, run: Run) -> None:
+    receipt = {
+        "at": 1_700_000_000.5,
+        "direction": "outbound",
+        "outcome": "delivered",
+        "reason": None,
+        "person": "anna",
+        "message_id": "m-1",
+        "endpoint": "commerce/trackPurchase",
+        "status": 200,
+        "attempts": 3,
+        "latency": 0.05,
+        "waited": 1.5,
+    }
+    refused = receipt | {"at": 1_700_000_001.0, "message_id": "m-2", "outcome": "discarded"}
+    refused |= {"endpoint": None, "status": None, "attempts": 0, "reason": "repeat"}
+    keys = ("anna", "anna", "ben")
+    texts = [json.dumps(one).encode() for one in (refused, receipt, receipt)]
+    log.append(RECEIPTS, [NewRecord(key, text, {}) for key, text in zip(keys, texts, strict=True)])
+    assert run("status", "--person", "anna").stdout.splitlines() == [
+        "2023-11-14 22:13:20  m-1  delivered  commerce/trackPurchase  HTTP 200  after 3 tries",
+        "2023-11-14 22:13:21  m-2  discarded  repeat",
+    ]
+    assert json.loads(run("status", "--json", "--person", "Anna").stdout) == [receipt, refused]

@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import orjson
 
 from app import deadletters
 from app.courier.ledger import parse_counters, parse_notices
+from app.courier.receipts import of_person
 from app.log import open_log
 from app.log.base import ITERABLE_WEBHOOKS, SEGMENT_CALLS, Log, Progress
 from app.retention import groups
@@ -22,15 +24,21 @@ WORST_LAST = ("ok", "failing", "held")
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def status(as_json: bool) -> None:
+@click.option("--person", help="What became of this userId's or email address's latest calls.")
+def status(as_json: bool, person: str | None) -> None:
     """Show what waits, what was delivered, discarded or died, and how each destination is."""
     settings = load_settings()
     log = open_log(settings.bridge_log, settings.kafka_settings)
     try:
-        shown = gather(log, settings, time.time())
+        if person is not None:
+            receipts = of_person(log, person)
+            shown: Any = receipts if as_json else "\n".join(map(_receipt, receipts))
+        else:
+            state = gather(log, settings, time.time())
+            shown = state if as_json else _table(state)
     finally:
         log.close()
-    click.echo(json.dumps(shown, indent=2) if as_json else _table(shown))
+    click.echo(json.dumps(shown, indent=2) if as_json else shown)
 
 
 def gather(log: Log, settings: Settings, now: float) -> dict[str, dict[str, Any]]:
@@ -92,3 +100,11 @@ def _table(shown: dict[str, dict[str, Any]]) -> str:
                 lines.append(f"  {figures['reason']}")
             lines += [f"  delivered, but {n:,} × {name}" for name, n in figures["notices"].items()]
     return "\n".join(lines)
+
+
+def _receipt(receipt: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(receipt["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+    status = "" if receipt["status"] is None else f"HTTP {receipt['status']}"
+    told = (receipt["outcome"], receipt["endpoint"], status, receipt["reason"])
+    tries = f"after {receipt['attempts']} tries" if receipt["attempts"] > 1 else ""
+    return "  ".join([at, receipt["message_id"] or "-", *filter(None, (*told, tries))])

@@ -2,6 +2,7 @@
 questions."""
 
 import logging
+from typing import Any
 
 import orjson
 
@@ -49,3 +50,17 @@ class Receipts:
             self._log.append(RECEIPTS, waiting)
         except LogUnavailable as error:
             logger.warning("%d receipts could not be kept: %s", len(waiting), error)
+
+
+def of_person(log: Log, person: str) -> list[dict[str, Any]]:
+    """The receipts of a person (a userId, or an email address), oldest first.
+
+    Looks at every receipt there is, which takes a second for some 100,000.
+    """
+    found = [
+        orjson.loads(record.value or b"{}")
+        for partition in range(log.partitions(RECEIPTS))
+        for record in log.read(RECEIPTS, partition, 0)
+        if record.key in (person, person.lower())
+    ]
+    return sorted(found, key=lambda receipt: float(receipt["at"]))

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -62,6 +62,9 @@ group.initial.rebalance.delay.ms=300
 """
 
 
+LIFELINE = '"$@" < /dev/null & broker=$!; cat > /dev/null; kill $broker; wait $broker'
+
+
 class Missing(Exception):
     """There is no broker to be had here; the message says what is missing."""
 
@@ -107,8 +110,11 @@ class Broker:
     def start(self) -> None:
         """Start it and wait until it answers."""
         with (self._folder / "broker.log").open("ab") as output:
+            # The shell ends the broker when its standard input ends: also when this process is
+            # killed.
             self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._properties)),
+                ["sh", "-c", LIFELINE, "broker", *self._java("kafka.Kafka", str(self._properties))],
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -119,19 +125,13 @@ class Broker:
         """End it as an operator would; forcibly when that takes too long."""
         if self._process is None:
             return
-        self._process.terminate()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._process = None
-
-    def kill(self) -> None:
-        """SIGKILL it."""
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.wait()
         self._process = None
 
     def _answers(self) -> bool:
@@ -180,4 +180,5 @@ if __name__ == "__main__":
     with running_broker() as running:
         sys.stdout.write(f"a broker listens on {running.servers}; Ctrl-C ends it\n")
         sys.stdout.flush()
-        signal.sigwait([signal.SIGINT, signal.SIGTERM])
+        with suppress(KeyboardInterrupt):
+            signal.pause()

@@ -17,6 +17,13 @@ SILENCE = 10.0  # seconds without a record, where one is due, after which readin
 COMMITTED = 10.0  # seconds: a broker that has just started needs some to find the commits
 OLDEST = 2.0  # seconds that `progress` spends on finding how old the oldest record is
 
+# The admin client goes on believing what it once heard of a partition's leader.
+MOVED = (
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+)
+
 RANGE: Config = {"fetch.message.max.bytes": 1024 * 1024, "queued.max.messages.kbytes": 4096}
 # A few bytes bring the first batch of a partition, and its first record is all that is wanted.
 FIRST: Config = {
@@ -43,11 +50,20 @@ class Reader:
     def offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
         """The offset that `spec` names, by partition. Raises LogUnavailable."""
         try:
-            wanted = dict.fromkeys(places, spec)
-            answers = self._admin.get().list_offsets(wanted, request_timeout=TIMEOUT)
-            return {place.partition: found.result().offset for place, found in answers.items()}
+            return self._list_offsets(places, spec)
+        except KafkaException as error:
+            if error.args[0].code() not in MOVED:
+                raise self._cluster.unavailable(error, "be read") from error
+        self._admin.take()  # the next one asks anew who leads
+        try:
+            return self._list_offsets(places, spec)
         except KafkaException as error:
             raise self._cluster.unavailable(error, "be read") from error
+
+    def _list_offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+        wanted = dict.fromkeys(places, spec)
+        answers = self._admin.get().list_offsets(wanted, request_timeout=TIMEOUT)
+        return {place.partition: found.result().offset for place, found in answers.items()}
 
     def records(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Record]:
         """The records with start ≤ offset < stop, of which at least one is there."""

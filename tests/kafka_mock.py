@@ -61,6 +61,12 @@ class MockCluster:
         """Let it take connections again."""
         self._library.rd_kafka_mock_broker_set_up(self._cluster, broker)
 
+    def lead(self, topic: str, partition: int, broker: int) -> None:
+        """Let a broker lead a partition; -1 for nobody."""
+        self._library.rd_kafka_mock_partition_set_leader(
+            self._cluster, topic.encode(), partition, broker
+        )
+
     def fail(self, request: int, *errors: int) -> None:
         """Answer the next requests of a kind (its key in Kafka's protocol) with these errors."""
         self._library.rd_kafka_mock_push_request_errors(

@@ -16,7 +16,7 @@ from tests.sandbox_process import Sandbox, running_sandbox
 from tests.test_chaos import SENDERS, Sender, known_to, weather
 from tests.traffic import PAGES, call, check_arrivals
 
-LIMIT = 100  # requests a second at each endpoint: less than what is sent, so that it matters
+LIMIT = 60  # requests a second at each endpoint: less than what is sent, so that it matters
 ENDPOINTS = ("users/update", "events/track", "commerce/updateCart", "commerce/trackPurchase")
 
 
@@ -63,7 +63,12 @@ def busy_bridge(
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox())
         sandbox.fail(limits={f"/api/{endpoint}": LIMIT for endpoint in ENDPOINTS})
-        settings = {"ITERABLE_API_KEY": "key", "ITERABLE_BASE_URL": sandbox.iterable}
+        settings = {
+            "ITERABLE_API_KEY": "key",
+            "ITERABLE_BASE_URL": sandbox.iterable,
+            "SEGMENT_WRITE_KEY": "key",
+            "SEGMENT_HOST": sandbox.segment,
+        }
         bridge = stack.enter_context(Bridge(folder, {**settings, **PAGES, **log}))
         bridge.start("serve")
         senders = [Sender(bridge, number) for number in range(SENDERS)]

@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
+from marshmallow import ValidationError
 
 from app.kafka_settings import KafkaSettings
 from app.log import open_log
@@ -19,10 +21,12 @@ from app.log.kafka import KafkaLog
 from app.log.kafka_client import Sparing
 from app.log.kafka_consumer import FULL, Buffer
 from app.log.partitions import partition_for
+from app.settings import SettingsError, SettingsSchema, load_settings
 from tests.kafka_mock import MockCluster, mock_cluster
 from tests.log_engines import MOCK, MOCK_TOPICS, ignore, new, numbered, poll_until
 
-PRODUCE, COMMIT, INIT_PRODUCER = 0, 8, 22  # keys of requests in Kafka's protocol
+# Keys of requests in Kafka's protocol.
+PRODUCE, FETCH, LIST_OFFSETS, COMMIT, COMMITTED, JOIN, INIT_PRODUCER = 0, 1, 2, 8, 9, 11, 22
 CLUSTER_REFUSED = 31  # CLUSTER_AUTHORIZATION_FAILED
 
 
@@ -68,6 +72,37 @@ def test_a_setting_that_the_client_does_not_know_is_named() -> None:
         with pytest.raises(LogUnavailable, match=r"no\.such\.setting"):
             log.check()
         assert "no.such" not in repr(settings)  # secrets may be among them
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('"sasl.password" = "x"', "BRIDGE_KAFKA_SASL_PASSWORD"),
+        ('"ssl.key.pem" = "x"', "ssl.key.location"),
+        ("acks = 1", "set by the bridge"),
+        ('sasl.username = "x"', "in quotes"),
+    ],
+)
+def test_refuses_what_does_not_belong_into_the_table(tmp_path: Path, line: str, told: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/bridge.toml").write_text(f"[kafka]\n{line}\n")
+    with pytest.raises(SettingsError, match=told):
+        load_settings({}, tmp_path)
+    with pytest.raises(ValidationError, match="must be a table"):
+        SettingsSchema().load({"kafka": "x"})
+
+
+def test_secrets_of_the_environment_go_to_the_client_and_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/bridge.toml").write_text('[kafka]\n"security.protocol" = "SASL_SSL"\n')
+    environ = {"BRIDGE_KAFKA_SASL_USERNAME": "me", "BRIDGE_KAFKA_SASL_PASSWORD": "s3cret"}
+    settings = load_settings(environ, tmp_path)
+    assert settings.kafka_settings.client == {
+        "security.protocol": "SASL_SSL",
+        "sasl.username": "me",
+        "sasl.password": "s3cret",
+    }
+    assert "s3cret" not in repr(settings) + repr(settings.kafka_settings)
 
 
 # --- appending
@@ -176,6 +211,42 @@ def test_brokers_that_cannot_delete_keep_everything(log: KafkaLog) -> None:
     assert log.trim(SEGMENT_CALLS, [], time.time() + 60) == 0
 
 
+def test_asks_anew_when_a_partition_has_moved(cluster: MockCluster, log: KafkaLog) -> None:
+    [(partition, _)] = log.append(SEGMENT_CALLS, [new("u", b"kept")])
+    log.progress(SEGMENT_CALLS, "g")
+    cluster.fail(LIST_OFFSETS, KafkaError.FENCED_LEADER_EPOCH)
+    assert [r.value for r in log.read(SEGMENT_CALLS, partition, 0)] == [b"kept"]
+    cluster.fail(LIST_OFFSETS, *[KafkaError.FENCED_LEADER_EPOCH] * 4)
+    with pytest.raises(LogUnavailable, match="cannot be read"):
+        log.read(SEGMENT_CALLS, partition, 0)
+
+
+@pytest.mark.parametrize(
+    ("request_kind", "use"),
+    [
+        pytest.param(LIST_OFFSETS, lambda log: log.read(DEAD_LETTERS, 0, 0), id="ends"),
+        pytest.param(FETCH, lambda log: list(log.read(DEAD_LETTERS, 0, 0)), id="records"),
+        pytest.param(COMMITTED, lambda log: log.progress(DEAD_LETTERS, "g"), id="progress"),
+    ],
+)
+def test_what_the_brokers_forbid_is_told(
+    cluster: MockCluster, log: KafkaLog, request_kind: int, use: Callable[[KafkaLog], object]
+) -> None:
+    log.append(DEAD_LETTERS, [new("u")])
+    cluster.fail(request_kind, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 20)
+    with pytest.raises(LogUnavailable, match="authorization failed"):
+        use(log)
+
+
+def test_a_partition_that_nobody_leads_makes_the_log_unready(
+    cluster: MockCluster, log: KafkaLog
+) -> None:
+    log.check()
+    cluster.lead("bridge.segment.calls", 3, -1)
+    with pytest.raises(LogUnavailable, match=r"\[3\] of the topic bridge.segment.calls"):
+        log.check()
+
+
 # --- consuming
 
 
@@ -234,6 +305,27 @@ def test_a_commit_waits_for_a_rebalance_to_end(cluster: MockCluster, log: KafkaL
         cluster.fail(COMMIT, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.REBALANCE_IN_PROGRESS)
         consumer.commit({0: Commit(0, "after all")})
         assert consumer.committed(0) == Commit(0, "after all")
+
+
+def test_what_the_brokers_forbid_a_consumer_is_told(cluster: MockCluster, log: KafkaLog) -> None:
+    with closing(joined(log)) as consumer:
+        cluster.fail(COMMITTED, *[KafkaError.GROUP_AUTHORIZATION_FAILED] * 3)
+        with pytest.raises(LogUnavailable, match="authorization failed"):
+            consumer.committed(0)
+        cluster.fail(FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 5)
+        with pytest.raises(LogUnavailable, match="authorization failed"):
+            poll_until(30.0, lambda _: False, consumer)
+
+
+def test_a_second_courier_of_the_same_name_does_not_go_on(cluster: MockCluster) -> None:
+    settings = KafkaSettings(instance="courier-1", client=MOCK.client)
+    with (
+        closing(KafkaLog(cluster.servers, "bridge", settings)) as log,
+        closing(log.consume(SEGMENT_CALLS, "g", ignore)) as consumer,
+    ):
+        cluster.fail(JOIN, KafkaError.FENCED_INSTANCE_ID)
+        with pytest.raises(KafkaException, match="fenced"):
+            poll_until(30.0, lambda _: False, consumer)
 
 
 def test_closing_without_ever_polling_is_nothing(log: KafkaLog) -> None:

@@ -5,18 +5,12 @@ who come meanwhile wait, and the first of them leads the next round.
 """
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.log.base import LogUnavailable
 from app.log.forks import ForkAware
-
-# Seconds that a leader waits for company, once it is clear that there is some: a transaction costs
-# about as much as everything else that is done for a call, so a crowd had better share it. Whoever
-# comes alone never waits. (PostgreSQL's commit_delay and commit_siblings are the same idea.)
-GATHER = 0.003
 
 
 class Row(NamedTuple):
@@ -43,19 +37,13 @@ class Entry:
 class GroupCommit(ForkAware):
     """Collects entries and has `commit` store them together, all or none."""
 
-    def __init__(
-        self,
-        commit: Callable[[Callable[[], Sequence[Entry]]], None],
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, commit: Callable[[Callable[[], Sequence[Entry]]], None]) -> None:
         """`commit` gets a function that takes everything queued; it calls it as late as it can."""
         super().__init__()
         self._commit = commit
-        self._sleep = sleep
         self._changing = threading.Lock()
         self._queue: list[Entry] = []
         self._leading = False
-        self._crowded = False
 
     def store(self, entry: Entry) -> None:
         """Return when `entry` is durable. Raises LogUnavailable when it could not be stored."""
@@ -76,7 +64,7 @@ class GroupCommit(ForkAware):
         if in_child:
             self._changing = threading.Lock()
             self._queue = []
-            self._leading = self._crowded = False
+            self._leading = False
 
     def _lead(self, own: Entry) -> None:
         batch: list[Entry] = []
@@ -89,8 +77,6 @@ class GroupCommit(ForkAware):
 
         error: Exception | None = RuntimeError("the commit was interrupted")
         try:
-            if self._crowded:
-                self._sleep(GATHER)
             self._commit(take)
             error = None
         except Exception as failure:
@@ -105,7 +91,6 @@ class GroupCommit(ForkAware):
         for entry in batch:
             entry.error, entry.settled = error, True
         with self._changing:
-            self._crowded = len(batch) + len(self._queue) > 2
             self._leading = bool(self._queue)
             if self._queue:
                 self._queue[0].turn.release()

@@ -269,7 +269,9 @@ class KafkaConsumer:
                 self._expected[record.partition] = record.offset + 1
                 self._buffer.add(record)
         for error in errors:
-            if error.fatal():  # another courier has the same BRIDGE_KAFKA_INSTANCE, for instance
+            # Another courier has the same BRIDGE_KAFKA_INSTANCE, for instance: the process starts
+            # anew, because this client never works again.
+            if error.code() == KafkaError._FATAL:
                 raise KafkaException(error)
             if error.code() != KafkaError._MAX_POLL_EXCEEDED:  # what it costs is told by `_lost`
                 raise self._cluster.unavailable(error, "be read")

@@ -47,8 +47,8 @@ class Sending:
                 "message.timeout.ms": int(TIMEOUT * 1000),
             }
         )
-        # Requests of many threads share a batch, as commits to a file share an fsync.
-        self.producer = Producer({"linger.ms": 2, "compression.type": "lz4", **config})
+        # No wait for company: what comes while a request is under way shares the next one.
+        self.producer = Producer({"linger.ms": 0, "compression.type": "lz4", **config})
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._reports, name="kafka-reports", daemon=True)
         self._thread.start()

@@ -73,6 +73,9 @@ class Connection(ForkAware):
         self._synchronous = synchronous
         self._partitions = partitions
         self._lock = threading.Lock()
+        # Made here: whatever is told of forks must not be made while a lock is held that a fork
+        # waits for, as `use` does.
+        self._creating = WriteLock(lock_folder(path) / "creation")
         self._connection: sqlite3.Connection | None = None
 
     @contextmanager
@@ -137,7 +140,7 @@ class Connection(ForkAware):
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         if _version(database) != VERSION:
-            create(database, self.path, self._partitions)
+            create(database, self.path, self._partitions, self._creating)
         for setting in (
             f"synchronous = {self._synchronous}",
             "fullfsync = 1",  # macOS: fsync alone does not survive a power cut there
@@ -147,12 +150,13 @@ class Connection(ForkAware):
             database.execute(f"PRAGMA {setting}")
 
 
-def create(database: sqlite3.Connection, path: Path, partitions: Mapping[str, int]) -> None:
-    """Create the tables unless another process just did.
+def create(
+    database: sqlite3.Connection, path: Path, partitions: Mapping[str, int], creating: WriteLock
+) -> None:
+    """Create the tables unless another process, which would have held `creating`, just did.
 
     Raises LogUnavailable for a file that is something else.
     """
-    creating = WriteLock(lock_folder(path) / "creation")
     try:
         with creating:
             if (version := _version(database)) == VERSION:

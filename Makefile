@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only from the lock files: names, versions and hashes.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
-.PHONY: help run test check chaos format bench lock clean
+.PHONY: help run test test-kafka check chaos format bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ check: $(VENV)/.installed-dev ## what CI runs: format, lint, types, tests with b
 	$(BIN)/coverage run -m pytest -q -rs -n 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-kafka: $(VENV)/.installed-dev ## the tests that need a real Kafka broker (Java, and Maven to fetch it)
+	$(BIN)/python -m pytest -q -s -m kafka -rs
 
 format: $(VENV)/.installed-dev ## let ruff put the code in shape
 	$(BIN)/ruff format .

@@ -106,7 +106,7 @@ def ignore(_: frozenset[int]) -> None:
 
 
 def poll_until(
-    patience: float, done: Callable[[list[Record]], bool], *consumers: Consumer
+    patience: float, done: Callable[[list[Record]], bool], *consumers: Consumer, limit: int = 100
 ) -> list[Record]:
     """Poll the consumers in turn until what they got together is enough."""
     records: list[Record] = []
@@ -114,7 +114,7 @@ def poll_until(
     while not done(records):
         assert time.monotonic() < end, f"waited {patience} s, got {len(records)} records"
         for consumer in consumers:
-            records += consumer.poll(100, 0.02)
+            records += consumer.poll(limit, 0.02)
     return records
 
 

@@ -7,20 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.bridge_process import Bridge, wait_for
-from tests.sandbox_process import SEGMENT, Sandbox, running_sandbox
+from tests.sandbox_process import SEGMENT, Sandbox
 from tests.traffic import PAGES, calls, check_arrivals, webhook
-
-
-@pytest.fixture(scope="module")
-def standins() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(standins: Sandbox) -> Sandbox:
-    standins.reset()
-    return standins
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What stored webhooks and Segment's answers become: real analytics-python, a real server."""
 
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -12,19 +11,7 @@ from app.inbound.segment import SegmentDestination
 from app.log.base import ITERABLE_WEBHOOKS
 from app.outcomes import Dead, Delivered, Discarded, Hold, Retry
 from app.settings import InboundMapping, Settings
-from tests.segment_server import OK, Segment, deliver, delivering_to, record, serving, steps
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    with serving() as stand_in:
-        yield stand_in
-
-
-@pytest.fixture
-def destination(segment: Segment) -> Iterator[SegmentDestination]:
-    with delivering_to(segment.url) as made:
-        yield made
+from tests.segment_server import OK, deliver, record, steps
 
 
 def test_is_the_inbound_way_out(destination):

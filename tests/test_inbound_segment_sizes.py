@@ -1,7 +1,6 @@
 """Segment's limits: 32 KB a message, 500 KB a request."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,28 +8,12 @@ from segment.analytics.consumer import MAX_MSG_SIZE
 
 from app.inbound.message import SegmentMessage
 from app.inbound.relief import relieved
-from app.inbound.segment import SegmentDestination
 from app.outcomes import Dead, Delivered, Retry
 from tests.segment_server import (
     OK,
-    Segment,
     deliver,
-    delivering_to,
-    serving,
     steps,
 )
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    with serving() as stand_in:
-        yield stand_in
-
-
-@pytest.fixture
-def destination(segment: Segment) -> Iterator[SegmentDestination]:
-    with delivering_to(segment.url) as made:
-        yield made
 
 
 def test_relieves_a_message_over_32_kb_of_its_largest_custom_fields(segment, destination):

@@ -7,37 +7,21 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from segment.analytics import Client
 from segment.analytics.consumer import Consumer
 
-from app.inbound.segment import SegmentDestination
 from app.outcomes import Delivered, Retry
 from tests.segment_server import (
     OK,
     Reply,
-    Segment,
     deliver,
     delivering_to,
-    serving,
     steps,
     wait_for,
 )
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    with serving() as stand_in:
-        yield stand_in
-
-
-@pytest.fixture
-def destination(segment: Segment) -> Iterator[SegmentDestination]:
-    with delivering_to(segment.url) as made:
-        yield made
 
 
 def test_a_host_that_nobody_listens_on_is_a_retry():

@@ -91,6 +91,8 @@ def test_a_long_partition_does_not_starve_a_short_one(engine: Engine, log: Log) 
     places = [(key, log.append(SEGMENT_CALLS, [new(key)])[0][0]) for key in "abcdefgh"]
     short = next(key for key, partition in places if partition != long)
     with closing(log.consume(SEGMENT_CALLS, "g", ignore)) as consumer:
+        poll_until(engine.patience, lambda _: bool(consumer.assignment), consumer, limit=0)
+        consumer.poll(0, 0.3)  # both are on their way from a broker
         records = poll_until(
             engine.patience, lambda found: any(r.key == short for r in found), consumer
         )

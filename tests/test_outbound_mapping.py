@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from app.errors import BadInput
-from app.outbound import events
+from app.outbound import bulk, events
 from app.outbound.dates import read
 from app.outbound.endpoints import LIFTABLE
 from app.outbound.identity import iterable_id
@@ -80,6 +80,18 @@ REQUESTS = [
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_every_request_is_one_that_iterable_takes(request_):
     assert problems(request_["method"], request_["path"], request_["body"]) == {}
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_every_request_is_one_that_iterable_takes_in_batches_too(request_):
+    alone = IterableRequest(
+        request_["path"].removeprefix("/api/"),
+        request_["method"],
+        request_["path"],
+        request_["body"],
+    )
+    together = bulk.entry(alone).describe()
+    assert problems(together["method"], together["path"], together["body"]) == {}
 
 
 def _requests() -> list[dict[str, Any]]:

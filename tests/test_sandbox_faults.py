@@ -13,19 +13,7 @@ from app.sandbox.iterable import LIMITS
 from app.sandbox.journal import Arrivals
 from app.sandbox.limits import Limiter
 from app.sandbox.wire import Ending
-from tests.sandbox_process import SEGMENT, Sandbox, running_sandbox
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(process: Sandbox) -> Sandbox:
-    process.reset()
-    return process
+from tests.sandbox_process import SEGMENT, Sandbox
 
 
 @pytest.fixture

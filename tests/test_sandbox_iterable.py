@@ -6,19 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.sandbox_process import Sandbox, running_sandbox
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(process: Sandbox) -> Sandbox:
-    process.reset()
-    return process
+from tests.sandbox_process import Sandbox
 
 
 @pytest.fixture(scope="module")

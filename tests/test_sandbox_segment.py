@@ -14,19 +14,7 @@ import pytest
 import requests
 from segment.analytics.client import Client
 
-from tests.sandbox_process import SEGMENT, Sandbox, running_sandbox
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(process: Sandbox) -> Sandbox:
-    process.reset()
-    return process
+from tests.sandbox_process import SEGMENT
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,18 +19,6 @@ from app.sandbox.ledger import Ledger
 from app.sandbox.page import render
 from app.sandbox.wire import BadRequest, Parser
 from tests.sandbox_process import SEGMENT, Sandbox, running_sandbox
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Sandbox]:
-    with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(process: Sandbox) -> Sandbox:
-    process.reset()
-    return process
 
 
 def connect(url: str) -> socket.socket:

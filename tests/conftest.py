@@ -1,4 +1,4 @@
-"""Fixtures that several files share: the stand-ins in a process of their own, a scripted Segment."""
+"""Fixtures that several files share: the stand-ins in a process of their own, and a Segment."""
 
 from collections.abc import Iterator
 

@@ -15,7 +15,8 @@ from app import create_app
 from app.cli import bridge as commands
 from app.destination import RateLimit
 from app.inbound.events import EVENT_TYPES
-from app.outbound.endpoints import LIMITS, endpoints
+from app.outbound.endpoints import LIMITS
+from app.outbound.iterable import endpoints
 from app.outbound.mapping import CallMapper
 from app.settings import (
     NAMES,

@@ -1,12 +1,14 @@
 """The whole bridge on Kafka: kills, couriers that come and go, and brokers that are away."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from tests.bridge_process import Bridge, wait_for
 from tests.kafka_broker import Broker, Missing, running_broker, shared_broker
@@ -16,7 +18,7 @@ from tests.sandbox_process import Sandbox, running_sandbox
 from tests.test_chaos import SENDERS, Sender, known_to, weather
 from tests.traffic import PAGES, call, check_arrivals
 
-LIMIT = 60  # requests a second at each endpoint: less than what is sent, so that it matters
+LIMIT = 40  # requests a second at each endpoint: less than what is sent, so that it matters
 ENDPOINTS = ("users/update", "events/track", "commerce/updateCart", "commerce/trackPurchase")
 
 
@@ -53,10 +55,19 @@ def test_nothing_acknowledged_is_lost_through_kills(tmp_path: Path, instance: st
     weather(tmp_path, 6, 180, BRIDGE_KAFKA_INSTANCE=instance, **on_broker(shared_broker()))
 
 
+class SteadySender(Sender):
+    """Sends more than the limits let through, but leaves the machine some time for the rest: where
+    the couriers do not get their turn, requests sent evenly arrive bunched."""
+
+    def _send(self, session: requests.Session, path: str, body: Mapping[str, Any]) -> bool:
+        time.sleep(0.02)
+        return super()._send(session, path, body)
+
+
 @contextmanager
 def busy_bridge(
     folder: Path, log: dict[str, str]
-) -> Iterator[tuple[Bridge, Sandbox, list[Sender]]]:
+) -> Iterator[tuple[Bridge, Sandbox, list[SteadySender]]]:
     """A web server under the load of some senders, and a partner with rate limits."""
     limits = [f'"{endpoint}" = {LIMIT}' for endpoint in ENDPOINTS]
     write_config(folder, "[limits]", *limits, "[kafka]", '"session.timeout.ms" = 6000')
@@ -71,7 +82,7 @@ def busy_bridge(
         }
         bridge = stack.enter_context(Bridge(folder, {**settings, **PAGES, **log}))
         bridge.start("serve")
-        senders = [Sender(bridge, number) for number in range(SENDERS)]
+        senders = [SteadySender(bridge, number) for number in range(SENDERS)]
         try:
             for sender in senders:
                 sender.start()
@@ -80,7 +91,7 @@ def busy_bridge(
             end(senders)
 
 
-def end(senders: list[Sender]) -> list[dict[str, object]]:
+def end(senders: Sequence[Sender]) -> list[dict[str, Any]]:
     """Let them finish; return what was acknowledged."""
     for sender in senders:
         sender.stop.set()

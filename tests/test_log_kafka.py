@@ -216,7 +216,7 @@ def test_asks_anew_when_a_partition_has_moved(cluster: MockCluster, log: KafkaLo
     log.progress(SEGMENT_CALLS, "g")
     cluster.fail(LIST_OFFSETS, KafkaError.FENCED_LEADER_EPOCH)
     assert [r.value for r in log.read(SEGMENT_CALLS, partition, 0)] == [b"kept"]
-    cluster.fail(LIST_OFFSETS, *[KafkaError.FENCED_LEADER_EPOCH] * 4)
+    cluster.fail(LIST_OFFSETS, *[KafkaError.FENCED_LEADER_EPOCH] * 10)
     with pytest.raises(LogUnavailable, match="cannot be read"):
         log.read(SEGMENT_CALLS, partition, 0)
 

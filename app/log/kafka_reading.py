@@ -1,7 +1,7 @@
 """Reading outside any group: ranges of a partition, its ends, and how far a group is."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 from confluent_kafka import Consumer as Client
@@ -10,11 +10,11 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from app.log.base import Commit, LogUnavailable, Progress, Record
-from app.log.kafka_client import TIMEOUT, Cluster, Config, PerProcess, to_record
+from app.log.kafka_client import Cluster, Config, PerProcess, to_record
 
 CHUNK = 500  # records that are read at once
 SILENCE = 10.0  # seconds without a record, where one is due, after which reading is given up
-COMMITTED = 10.0  # seconds: a broker that has just started needs some to find the commits
+PATIENCE = 10.0  # seconds: a broker that has just started needs some to find its way
 OLDEST = 2.0  # seconds that `progress` spends on finding how old the oldest record is
 
 # The admin client goes on believing what it once heard of a partition's leader.
@@ -22,7 +22,10 @@ MOVED = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
 )
+MOVES = 10  # tries to find who leads a partition, and
+MOVE_AGAIN = 0.2  # seconds between them
 
 RANGE: Config = {"fetch.message.max.bytes": 1024 * 1024, "queued.max.messages.kbytes": 4096}
 # A few bytes bring the first batch of a partition, and its first record is all that is wanted.
@@ -34,11 +37,17 @@ FIRST: Config = {
 
 
 class Reader:
-    """Reads by clients of its own, which join no group."""
+    """Reads by clients of its own, which join no group. `sleep` waits for some seconds."""
 
-    def __init__(self, cluster: Cluster, admin: PerProcess[AdminClient]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        admin: PerProcess[AdminClient],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._cluster = cluster
         self._admin = admin
+        self._sleep = sleep
 
     def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The first offset and the next free one of each partition. Raises LogUnavailable."""
@@ -49,20 +58,20 @@ class Reader:
 
     def offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
         """The offset that `spec` names, by partition. Raises LogUnavailable."""
-        try:
-            return self._list_offsets(places, spec)
-        except KafkaException as error:
-            if error.args[0].code() not in MOVED:
-                raise self._cluster.unavailable(error, "be read") from error
-        self._admin.take()  # the next one asks anew who leads
-        try:
-            return self._list_offsets(places, spec)
-        except KafkaException as error:
-            raise self._cluster.unavailable(error, "be read") from error
+        tries = 0
+        while True:
+            try:
+                return self._list_offsets(places, spec)
+            except KafkaException as error:
+                tries += 1
+                if tries == MOVES or error.args[0].code() not in MOVED:
+                    raise self._cluster.unavailable(error, "be read") from error
+            self._sleep(MOVE_AGAIN)
+            self._admin.take()  # the next one asks anew who leads
 
     def _list_offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
         wanted = dict.fromkeys(places, spec)
-        answers = self._admin.get().list_offsets(wanted, request_timeout=TIMEOUT)
+        answers = self._admin.get().list_offsets(wanted, request_timeout=PATIENCE)
         return {place.partition: found.result().offset for place, found in answers.items()}
 
     def records(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Record]:
@@ -117,7 +126,7 @@ class Reader:
         # librdkafka 2.16 may even crash then.
         places = [TopicPartition(self._cluster.name(topic), number) for number in partitions]
         try:
-            found = client.committed(places, timeout=COMMITTED)
+            found = client.committed(places, timeout=PATIENCE)
         except KafkaException as error:
             raise self._cluster.unavailable(error, "be asked for the progress") from error
         return {
@@ -160,7 +169,7 @@ class Reader:
         if not wanted:
             return False
         try:
-            answers = self._admin.get().delete_records(wanted, request_timeout=TIMEOUT)
+            answers = self._admin.get().delete_records(wanted, request_timeout=PATIENCE)
             for answer in answers.values():
                 answer.result()
         except KafkaException as error:

@@ -79,13 +79,13 @@ def test_no_second_exceeds_the_limit(count: int, shares: str, late: float) -> No
 def test_one_courier_uses_most_of_the_limit(count: int) -> None:
     seconds = 10_000 / max(count, 100)
     sent = saturate(RateLimit(count), [1.0], seconds, Random(count))
-    assert len(sent) >= 0.85 * count * (seconds - 2.0)
+    assert len(sent) >= 0.75 * count * (seconds - 2.0)
 
 
 def test_a_limit_below_one_a_second_is_kept_too() -> None:
     sent = saturate(RateLimit(0.5), [1.0], 100.0, Random(1))
     assert most_within(sent, 2.0) == 1
-    assert len(sent) >= 0.85 * 0.5 * 97
+    assert len(sent) >= 0.75 * 0.5 * 97
 
 
 def test_after_a_rest_no_burst_exceeds_the_limit() -> None:

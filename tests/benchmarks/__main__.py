@@ -4,7 +4,17 @@ some."""
 import importlib
 import sys
 
-NAMES = ("mapping", "inbound", "log", "ingest", "delivery", "batching", "backlog", "latency")
+NAMES = (
+    "mapping",
+    "inbound",
+    "log",
+    "ingest",
+    "delivery",
+    "batching",
+    "backlog",
+    "latency",
+    "kafka",
+)
 
 
 def main() -> None:

@@ -112,3 +112,35 @@ def test_events_of_iterable_that_segment_sends_back_cause_no_request(
     time.sleep(0.5)
     assert len(sandbox.events()) == 1
     assert sandbox.received() == []
+
+
+def test_a_refused_mobile_key_holds_up_token_registrations_only(
+    bridge: Bridge, sandbox: Sandbox
+) -> None:
+    bridge.settings["ITERABLE_MOBILE_API_KEY"] = "mobile"
+    sandbox.fail(match="registerDeviceToken", status=401)
+    bridge.stop("serve")
+    bridge.start("serve")
+    bridge.start("deliver")
+    context = {"device": {"token": "t1", "type": "ios"}, "app": {"name": "shop"}}
+    for number in range(3):
+        call = {"userId": f"u{number}", "context": context, "traits": {"name": "Anna"}}
+        assert bridge.post("/v1/identify", call).status_code == 200
+    wait_for(
+        lambda: bridge.status()["outbound"]["groups"]["iterable-mobile"]["state"] == "held",
+        "the hold is shown",
+    )
+    groups = wait_for(
+        lambda: (
+            (found := bridge.status()["outbound"]["groups"])["iterable"]["delivered"] == 3 and found
+        ),
+        "profiles are delivered all the same",
+    )
+    assert (groups["iterable"]["state"], groups["iterable-mobile"]["waiting"]) == ("ok", 3)
+    sandbox.heal()
+    bridge.stop("deliver")
+    bridge.start("deliver")
+    wait_for(bridge.drained, "the tokens are registered")
+    counts = [entry for entry in sandbox.received() if entry["status"] == 200]
+    paths = sorted(entry["path"] for entry in counts)
+    assert paths == ["/api/users/registerDeviceToken"] * 3 + ["/api/users/update"] * 3

@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from marshmallow import Schema, ValidationError, post_load, validates_schema
+from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow import fields as types
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from app.kafka_settings import SECRETS as KAFKA_SECRETS
 from app.kafka_settings import KafkaSettings, KafkaTable
-from app.outbound.endpoints import LIFTABLE, LIMITS
+from app.mapping_settings import (
+    InboundMapping,
+    InboundMappingSchema,
+    OutboundMapping,
+    OutboundMappingSchema,
+)
+from app.outbound.endpoints import LIMITS
 from app.setting_types import Duration, Secrets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,34 +41,6 @@ class ProjectType(StrEnum):
     EMAIL = "email"
     USERID = "userid"
     HYBRID = "hybrid"
-
-
-@dataclass(frozen=True, slots=True)
-class OutboundMapping:
-    """The table `[outbound]` of config/bridge.toml. Event names match without regard to case."""
-
-    cart_events: tuple[str, ...] = (
-        "Product Added",
-        "Product Removed",
-        "Cart Updated",
-        "Added Product",
-        "Removed Product",
-    )
-    purchase_events: tuple[str, ...] = ("Order Completed", "Completed Order")
-    rename_events: Mapping[str, str] = field(default_factory=dict)
-    allow_events: tuple[str, ...] = ()
-    deny_events: tuple[str, ...] = ()
-    lift_properties: tuple[str, ...] = ()
-    drop_traits: tuple[str, ...] = ()
-    rename_traits: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class InboundMapping:
-    """The table `[inbound]` of config/bridge.toml."""
-
-    rename_events: Mapping[str, str] = field(default_factory=dict)
-    deny_events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,42 +128,6 @@ SECRETS = frozenset(
 )
 TABLES = frozenset({"outbound", "inbound", "limits", "kafka"})
 NAMES = tuple(f.name.upper() for f in fields(Settings) if f.name not in TABLES)
-
-
-def _names() -> types.Field[Any]:
-    return types.List(types.String(validate=Length(min=1)))
-
-
-class OutboundMappingSchema(Schema):
-    """The table `[outbound]` of config/bridge.toml."""
-
-    cart_events = _names()
-    purchase_events = _names()
-    rename_events = types.Dict(keys=types.String(), values=types.String(validate=Length(min=1)))
-    allow_events = _names()
-    deny_events = _names()
-    lift_properties = types.List(types.String(validate=OneOf(LIFTABLE)))
-    drop_traits = _names()
-    rename_traits = types.Dict(keys=types.String(), values=types.String(validate=Length(min=1)))
-
-    @post_load
-    def build(self, data: dict[str, Any], **_: Any) -> OutboundMapping:
-        return OutboundMapping(**_frozen(data))
-
-
-class InboundMappingSchema(Schema):
-    """The table `[inbound]` of config/bridge.toml."""
-
-    rename_events = types.Dict(keys=types.String(), values=types.String(validate=Length(min=1)))
-    deny_events = _names()
-
-    @post_load
-    def build(self, data: dict[str, Any], **_: Any) -> InboundMapping:
-        return InboundMapping(**_frozen(data))
-
-
-def _frozen(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
 
 
 _url = Regexp(r"^https?://[^/\s]+(/\S*)?$", error="must start with http:// or https://")

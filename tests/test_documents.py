@@ -15,6 +15,7 @@ from app import create_app
 from app.cli import bridge as commands
 from app.destination import RateLimit
 from app.inbound.events import EVENT_TYPES
+from app.mapping_settings import InboundMapping, OutboundMapping
 from app.outbound.endpoints import LIMITS
 from app.outbound.iterable import endpoints
 from app.outbound.mapping import CallMapper
@@ -23,8 +24,6 @@ from app.settings import (
     ROOT,
     SECRETS,
     TABLES,
-    InboundMapping,
-    OutboundMapping,
     Settings,
     SettingsSchema,
     load_settings,

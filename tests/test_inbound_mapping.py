@@ -19,8 +19,9 @@ from app.inbound.mapping import WebhookMapper
 from app.inbound.message import LIBRARY, SegmentMessage
 from app.inbound.schemas import WebhookSchema, check_webhook
 from app.inbound.times import event_time
+from app.mapping_settings import InboundMapping
 from app.outcomes import Discarded
-from app.settings import InboundMapping, Settings
+from app.settings import Settings
 
 CASES = {
     path.stem: orjson.loads(path.read_bytes())

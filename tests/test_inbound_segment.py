@@ -9,8 +9,9 @@ from segment.analytics import Client
 
 from app.inbound.segment import SegmentDestination
 from app.log.base import ITERABLE_WEBHOOKS
+from app.mapping_settings import InboundMapping
 from app.outcomes import Dead, Delivered, Discarded, Hold, Retry
-from app.settings import InboundMapping, Settings
+from app.settings import Settings
 from tests.segment_server import OK, deliver, record, steps
 
 

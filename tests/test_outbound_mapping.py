@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from app.errors import BadInput
+from app.mapping_settings import OutboundMapping
 from app.outbound import bulk, events
 from app.outbound.dates import read
 from app.outbound.endpoints import LIFTABLE
@@ -18,7 +19,7 @@ from app.outbound.mapping import CallMapper, message_id, person
 from app.outbound.request import MOBILE, SERVER, WEB, IterableRequest
 from app.outbound.schemas import CALL_TYPES, check_call
 from app.outcomes import Discarded
-from app.settings import OutboundMapping, ProjectType, Settings, SettingsSchema
+from app.settings import ProjectType, Settings, SettingsSchema
 from tests.iterable_models import problems
 
 FILES = sorted((Path(__file__).parent / "cases/outbound").glob("*.json"))

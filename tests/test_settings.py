@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from app.mapping_settings import InboundMapping, OutboundMapping
 from app.settings import (
     DOORS,
     NAMES,
     PARTNER_KEYS,
     SECRETS,
     TABLES,
-    InboundMapping,
-    OutboundMapping,
     Settings,
     SettingsError,
     SettingsSchema,

@@ -205,7 +205,10 @@ def test_a_request_under_way_is_answered_when_the_server_is_told_to_end(tmp_path
         bridge.start("serve")
         body = call("last")
         with wire(bridge) as connection:
-            connection.send(connection.head(Content_Length=str(len(body))), body[:5])
+            head = connection.head(Content_Length=str(len(body)), Expect="100-continue")
+            connection.send(head, body[:5])
+            # The worker has it in hand; what still waits in the backlog is not under way.
+            assert b"100 Continue" in connection.socket.recv(100)
             process = bridge.processes["serve"]
             process.terminate()
             told = tmp_path / "serve.log"

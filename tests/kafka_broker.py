@@ -74,7 +74,6 @@ def fetch() -> str:
     if not JARS.is_dir():
         if not shutil.which("mvn"):
             raise Missing("Maven (mvn) is not installed, and the broker's jars are not in .cache")
-        JARS.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=JARS.parent) as folder:
             (Path(folder) / "pom.xml").write_text(POM)
             goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}/jars"]
@@ -153,6 +152,7 @@ class Broker:
 def running_broker() -> Iterator[Broker]:
     """A broker, ended on leaving."""
     # Beside the jars: /tmp may be in memory, where being durable costs nothing.
+    JARS.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         dir=JARS.parent, prefix="broker-", ignore_cleanup_errors=True
     ) as folder:

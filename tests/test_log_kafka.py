@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from app.kafka_settings import KafkaSettings
 from app.log import open_log
 from app.log.base import DEAD_LETTERS, RECEIPTS, SEGMENT_CALLS, Commit, LogUnavailable, Record
 from app.log.kafka import KafkaLog
-from app.log.kafka_client import Sparing
+from app.log.kafka_client import Sparing, verdict
 from app.log.kafka_consumer import FULL, Buffer
 from app.log.partitions import partition_for
 from app.settings import SettingsError, SettingsSchema, load_settings
@@ -216,7 +217,7 @@ def test_asks_anew_when_a_partition_has_moved(cluster: MockCluster, log: KafkaLo
     log.progress(SEGMENT_CALLS, "g")
     cluster.fail(LIST_OFFSETS, KafkaError.FENCED_LEADER_EPOCH)
     assert [r.value for r in log.read(SEGMENT_CALLS, partition, 0)] == [b"kept"]
-    cluster.fail(LIST_OFFSETS, *[KafkaError.FENCED_LEADER_EPOCH] * 10)
+    cluster.fail(LIST_OFFSETS, *[KafkaError.FENCED_LEADER_EPOCH] * 1000)
     with pytest.raises(LogUnavailable, match="cannot be read"):
         log.read(SEGMENT_CALLS, partition, 0)
 
@@ -236,6 +237,12 @@ def test_what_the_brokers_forbid_is_told(
     cluster.fail(request_kind, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 20)
     with pytest.raises(LogUnavailable, match="authorization failed"):
         use(log)
+
+
+def test_an_answer_that_never_comes_is_a_failure_and_no_endless_wait() -> None:
+    never: Future[None] = Future()
+    with pytest.raises(KafkaException, match="_TIMED_OUT"):
+        verdict(never, patience=0.01)
 
 
 def test_a_partition_that_nobody_leads_makes_the_log_unready(

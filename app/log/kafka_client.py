@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -100,6 +101,18 @@ class Cluster:
         """What the user set, without what this kind of client would only warn about."""
         chosen = self.settings.client.items()
         return {name: value for name, value in chosen if not name.startswith(skipped)}
+
+
+def verdict(answer: "Future[T]", patience: float) -> T:
+    """What an admin request with a time limit of `patience` seconds brought.
+
+    Raises KafkaException, also when there is no answer at all: librdkafka loses some when a broker
+    restarts.
+    """
+    try:
+        return answer.result(2 * patience)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
 
 
 def encode_headers(record: NewRecord) -> list[tuple[str, str | bytes | None]]:

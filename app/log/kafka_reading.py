@@ -3,21 +3,21 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import TypeVar
 
 from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from app.log.base import Commit, LogUnavailable, Progress, Record
-from app.log.kafka_client import Cluster, Config, PerProcess, to_record
+from app.log.kafka_client import Cluster, Config, PerProcess, to_record, verdict
 
 CHUNK = 500  # records that are read at once
 SILENCE = 10.0  # seconds without a record, where one is due, after which reading is given up
 PATIENCE = 10.0  # seconds: a broker that has just started needs some to find its way
 OLDEST = 2.0  # seconds that `progress` spends on finding how old the oldest record is
 
-# The admin client goes on believing what it once heard of a partition's leader.
+# Partitions that move, or were just made, have leaders that do not know it yet.
 MOVED = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
@@ -36,8 +36,16 @@ FIRST: Config = {
 }
 
 
+P = TypeVar("P")
+T = TypeVar("T")
+
+
 class Reader:
-    """Reads by clients of its own, which join no group. `sleep` waits for some seconds."""
+    """Reads by clients of its own, which join no group. `sleep` waits for some seconds.
+
+    Also what the admin client could be asked for: that one's requests to several brokers may never
+    be answered, whatever their time limit, when one of them has just restarted (librdkafka 2.16).
+    """
 
     def __init__(
         self,
@@ -51,28 +59,29 @@ class Reader:
 
     def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The first offset and the next free one of each partition. Raises LogUnavailable."""
-        places = [TopicPartition(self._cluster.name(topic), number) for number in partitions]
-        first = self.offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        free = self.offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        return {number: (first[number], free[number]) for number in partitions}
+        with closing(self._client(FIRST)) as client:
+            return self._ends(client, topic, partitions)
 
-    def offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-        """The offset that `spec` names, by partition. Raises LogUnavailable."""
+    def _ends(
+        self, client: Client, topic: str, partitions: Sequence[int]
+    ) -> dict[int, tuple[int, int]]:
+        name = self._cluster.name(topic)
+        return {
+            number: self._asked(_watermarks, client, TopicPartition(name, number))
+            for number in partitions
+        }
+
+    def _asked(self, question: Callable[[Client, P], T], client: Client, what: P) -> T:
+        """What the leaders of the partitions answer. Raises LogUnavailable."""
         tries = 0
         while True:
             try:
-                return self._list_offsets(places, spec)
+                return question(client, what)
             except KafkaException as error:
                 tries += 1
                 if tries == MOVES or error.args[0].code() not in MOVED:
                     raise self._cluster.unavailable(error, "be read") from error
             self._sleep(MOVE_AGAIN)
-            self._admin.take()  # the next one asks anew who leads
-
-    def _list_offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-        wanted = dict.fromkeys(places, spec)
-        answers = self._admin.get().list_offsets(wanted, request_timeout=PATIENCE)
-        return {place.partition: found.result().offset for place, found in answers.items()}
 
     def records(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Record]:
         """The records with start ≤ offset < stop, of which at least one is there."""
@@ -96,8 +105,8 @@ class Reader:
 
     def progress(self, topic: str, group: str, partitions: Sequence[int]) -> list[Progress]:
         """See `Log.progress`: three requests, and one record of each partition that waits."""
-        ends = self.ends(topic, partitions)
         with closing(self._client(FIRST, group)) as client:
+            ends = self._ends(client, topic, partitions)
             done = self._commits(client, topic, partitions)
             starts = {
                 number: max(first, done[number].offset if number in done else first)
@@ -142,14 +151,14 @@ class Reader:
 
         Brokers that know no such request keep everything. Raises LogUnavailable.
         """
-        name, ends = self._cluster.name(topic), self.ends(topic, partitions)
+        name = self._cluster.name(topic)
+        with closing(self._client(FIRST)) as client:
+            ends = self._ends(client, topic, partitions)
+            young = self._since(client, topic, partitions, older_than)
         commits = [self.commits(topic, group, partitions) for group in groups]
-        places = [TopicPartition(name, number) for number in partitions]
-        spec = OffsetSpec.for_timestamp(int(older_than * 1000))
-        young = self.offsets(places, spec)
         stops = {
             number: min(
-                young[number] if young[number] >= 0 else free,
+                young.get(number, free),
                 *(done[number].offset if number in done else first for done in commits),
                 free,
             )
@@ -164,6 +173,15 @@ class Reader:
             return 0
         return sum(place.offset - ends[place.partition][0] for place in wanted)
 
+    def _since(
+        self, client: Client, topic: str, partitions: Sequence[int], moment: float
+    ) -> dict[int, int]:
+        """The first offset of each partition stored at `moment` or later, where there is one."""
+        name, milliseconds = self._cluster.name(topic), int(moment * 1000)
+        places = [TopicPartition(name, number, milliseconds) for number in partitions]
+        found = self._asked(_offsets_for_times, client, places)
+        return {place.partition: place.offset for place in found if place.offset >= 0}
+
     def _delete(self, wanted: list[TopicPartition]) -> bool:
         """Delete what is before these places; False when there is nothing, or nobody can."""
         if not wanted:
@@ -171,7 +189,7 @@ class Reader:
         try:
             answers = self._admin.get().delete_records(wanted, request_timeout=PATIENCE)
             for answer in answers.values():
-                answer.result()
+                verdict(answer, PATIENCE)
         except KafkaException as error:
             if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:
                 return False
@@ -205,3 +223,17 @@ class Reader:
             return Client(self._cluster.consumer(defaults, **config))
         except KafkaException as error:
             raise self._cluster.unavailable(error, "be read") from error
+
+
+def _watermarks(client: Client, place: TopicPartition) -> tuple[int, int]:
+    ends = client.get_watermark_offsets(place, timeout=PATIENCE)
+    if ends is None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    return ends
+
+
+def _offsets_for_times(client: Client, places: list[TopicPartition]) -> list[TopicPartition]:
+    found = client.offsets_for_times(places, timeout=PATIENCE)
+    if failed := next((place.error for place in found if place.error), None):
+        raise KafkaException(failed)
+    return found

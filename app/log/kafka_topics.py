@@ -10,7 +10,7 @@ from confluent_kafka.admin._topic import TopicDescription
 from confluent_kafka.cimpl import NewTopic
 
 from app.log.base import DEAD_LETTERS, ITERABLE_WEBHOOKS, RECEIPTS, SEGMENT_CALLS, LogUnavailable
-from app.log.kafka_client import LARGEST_RECORD, TIMEOUT, Cluster, PerProcess, logger
+from app.log.kafka_client import LARGEST_RECORD, TIMEOUT, Cluster, PerProcess, logger, verdict
 
 # Where `check` proves that something can be stored.
 PROBE = "probe"
@@ -79,7 +79,7 @@ class Topics:
             collection = TopicCollection(list(names))
             answers = self._admin.get().describe_topics(collection, request_timeout=TIMEOUT)
             for name, answer in answers.items():
-                if (about := _unless(NOT_YET, answer)) is not None:
+                if (about := _unless(NOT_YET, answer, TIMEOUT)) is not None:
                     found[names[name]] = about
         except KafkaException as error:
             raise self._cluster.unavailable(error, "be reached") from error
@@ -90,7 +90,7 @@ class Topics:
             wanted = [self._new(topic) for topic in sorted(missing)]
             admin = self._admin.get()
             for answer in admin.create_topics(wanted, request_timeout=CREATION).values():
-                _unless((KafkaError.TOPIC_ALREADY_EXISTS,), answer)
+                _unless((KafkaError.TOPIC_ALREADY_EXISTS,), answer, CREATION)
         except KafkaException as error:
             raise self._cluster.unavailable(
                 error,
@@ -138,10 +138,12 @@ def _without_leader(about: TopicDescription) -> list[int]:
     return [part.id for part in about.partitions if part.leader is None or part.leader.id < 0]
 
 
-def _unless(codes: tuple[int, ...], answer: "Future[TopicDescription]") -> TopicDescription | None:
+def _unless(
+    codes: tuple[int, ...], answer: "Future[TopicDescription]", patience: float
+) -> TopicDescription | None:
     """The answer's result, or None for an error with one of these codes."""
     try:
-        return answer.result()
+        return verdict(answer, patience)
     except KafkaException as error:
         if error.args[0].code() in codes:
             return None

@@ -1,39 +1,51 @@
 """Rate limits: no stretch of time sees more than is allowed, and little of it stays unused."""
 
-from heapq import heapify, heapreplace
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from math import floor
 from random import Random
 
 import pytest
 
-from app.courier.limits import Limiter, Pacer, Window, limiters
+from app.courier.limits import ARRIVAL, Limiter, Pacer, Window, limiters
 from app.destination import RateLimit
 
 
 def saturate(
-    limit: RateLimit, parts: list[float], seconds: float, random: Random, late: float = 0.0
+    limit: RateLimit,
+    parts: list[float],
+    seconds: float,
+    random: Random,
+    late: float = 0.0,
+    latency: Callable[[], float] = lambda: 0.0,
 ) -> list[float]:
-    """When requests go if couriers with these parts of a limit always have something to send.
+    """When the partner counts requests if couriers with these parts always have something to send.
 
-    They start at moments of their own and act up to `late` seconds late.
+    They start at moments of their own and act up to `late` seconds late. An answer takes `latency`,
+    and the request arrives at any moment before it, but within ARRIVAL.
     """
-    agenda: list[tuple[float, int, Limiter]] = []
+    agenda: list[tuple[float, int, Limiter, float | None]] = []
     for number, part in enumerate(parts):
         (limiter,) = limiters([limit])
         start = 1000.0 + random.random()
         limiter.share(part, start)
-        agenda.append((start, number, limiter))
+        agenda.append((start, number, limiter, None))
     heapify(agenda)
-    sent: list[float] = []
-    while (now := agenda[0][0]) < 1000.0 + seconds:
-        _, number, limiter = agenda[0]
-        wait = limiter.wait(now)
-        if wait <= 0:
+    counted: list[float] = []
+    while agenda[0][0] < 1000.0 + seconds:
+        now, number, limiter, sent = heappop(agenda)
+        if sent is not None:
+            limiter.answered(sent, now)
+            continue
+        if limiter.wait(now) <= 0:
             limiter.take(now)
-            sent.append(now)
-            wait = limiter.wait(now)
-        heapreplace(agenda, (now + wait + random.random() * late + 1e-9, number, limiter))
-    return sent
+            takes = latency()
+            counted.append(now + random.random() * min(takes, ARRIVAL))
+            heappush(agenda, (now + takes, -len(counted), limiter, now))
+        # Answers may shorten a wait, so it is looked at again now and then.
+        pause = min(limiter.wait(now), limit.seconds / 50) + random.random() * late + 1e-9
+        heappush(agenda, (now + pause, number, limiter, None))
+    return sorted(counted)
 
 
 def most_within(sent: list[float], seconds: float) -> int:
@@ -75,11 +87,39 @@ def test_no_second_exceeds_the_limit(count: int, shares: str, late: float) -> No
     assert most_within(sent, 1.0) <= count
 
 
+LATENCIES: dict[str, Callable[[Random], float]] = {
+    "quick": lambda random: 0.05,
+    "varying": lambda random: random.expovariate(10),
+    "slow": lambda random: 2.0,
+    "stalling": lambda random: 0.6 if random.random() < 0.02 else 0.02,
+}
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+@pytest.mark.parametrize(("count", "shares"), KEEPABLE)
+def test_whenever_requests_arrive_no_second_exceeds_the_limit(
+    count: int, shares: str, latency: str
+) -> None:
+    random = Random(count)
+    sent = saturate(
+        RateLimit(count),
+        SHARES[shares],
+        3000 / max(count, 100),
+        random,
+        late=0.003,
+        latency=lambda: LATENCIES[latency](random),
+    )
+    assert most_within(sent, 1.0) <= count
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 10, 20, 100, 500, 2000])
-def test_one_courier_uses_most_of_the_limit(count: int) -> None:
+@pytest.mark.parametrize(
+    ("latency", "used"), [(0.0, 0.93), (0.05, 0.91), (0.1, 0.87), (0.25, 0.77), (5.0, 0.77)]
+)
+def test_one_courier_uses_most_of_the_limit(count: int, latency: float, used: float) -> None:
     seconds = 10_000 / max(count, 100)
-    sent = saturate(RateLimit(count), [1.0], seconds, Random(count))
-    assert len(sent) >= 0.75 * count * (seconds - 2.0)
+    sent = saturate(RateLimit(count), [1.0], seconds, Random(count), latency=lambda: latency)
+    assert len(sent) >= used * count * (seconds - 2.0)
 
 
 def test_a_limit_below_one_a_second_is_kept_too() -> None:

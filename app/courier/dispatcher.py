@@ -124,6 +124,8 @@ class Dispatcher:
     def learn(self, endpoint: str, outcomes: Sequence[Outcome], sent: float, now: float) -> None:
         """Take from the answer to the request of time `sent` what it says of the partner."""
         queue = self._queues[endpoint]
+        for limiter in queue.limiters:
+            limiter.answered(sent, now)
         refused = next((o for o in outcomes if isinstance(o, Refused)), None)
         retries = [o for o in outcomes if isinstance(o, Retry)]
         if refused:

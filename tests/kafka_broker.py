@@ -5,14 +5,12 @@ broker until Ctrl-C.
 """
 
 import atexit
-import base64
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -26,6 +24,7 @@ from tests.bridge_process import free_port, wait_for
 
 VERSION = "4.1.1"
 JARS = Path(__file__).resolve().parent.parent / ".cache" / "kafka" / VERSION
+CLUSTER = "YnJpZGdlLXRlc3QtMDAwMQ"  # any 16 bytes in base64
 PATIENCE = 90.0  # seconds until a broker answers, on a busy machine
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -100,8 +99,7 @@ class Broker:
         self._properties.write_text(
             PROPERTIES.format(port=port, controller=free_port(), folder=folder)
         )
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["format", "--cluster-id", cluster, "--config", str(self._properties)]
+        arguments = ["format", "--cluster-id", CLUSTER, "--config", str(self._properties)]
         subprocess.run(
             self._java("kafka.tools.StorageTool", *arguments), check=True, capture_output=True
         )

@@ -1,5 +1,7 @@
 """What is particular to the embedded log: its file, group commit, errors and trim."""
 
+import errno
+import os
 import sqlite3
 import threading
 import time
@@ -75,9 +77,39 @@ def test_names_an_unknown_topic(log: SqliteLog) -> None:
         log.append("nope", [new("u")])
 
 
-def test_writes_are_flushed_to_the_disk_and_the_file_is_in_wal_mode(log: SqliteLog) -> None:
-    with log._durable.use() as database:
-        assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+def test_what_is_appended_is_flushed_to_the_disk_before_it_is_acknowledged(
+    path: Path, log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.check()
+    flushed: list[bool] = []
+
+    def look(file: int) -> None:
+        assert os.path.samestat(os.fstat(file), os.stat(f"{path}-wal"))
+        flushed.append(b"precious" in Path(f"{path}-wal").read_bytes())
+
+    monkeypatch.setattr("app.log.sqlite_file._flush", look)
+    log.append(RECEIPTS, [new("u", b"precious")])
+    assert flushed == [True]
+
+
+def test_a_disk_that_fails_to_flush_is_told_and_works_again_afterwards(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    log.check()
+    with monkeypatch.context() as patch:
+        patch.setattr("app.log.sqlite_file._flush", fail)
+        for use in (log.check, lambda: log.append(RECEIPTS, [new("u")])):
+            with pytest.raises(LogUnavailable, match="Input/output error"):
+                use()
+    log.append(RECEIPTS, [new("u", b"after")])
+    assert values(log)[-1] == b"after"
+
+
+def test_the_file_is_in_wal_mode(log: SqliteLog) -> None:
+    with log._changing.use() as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert database.execute("PRAGMA page_size").fetchone() == (4096,)
 
@@ -188,7 +220,7 @@ def test_a_failed_commit_fails_all_who_shared_it() -> None:
         except LogUnavailable as error:
             failed.append(str(error))
 
-    group = GroupCommit(commit)
+    group = GroupCommit(commit, flush=lambda: None)
     threads = [threading.Thread(target=store) for _ in range(2)]
     threads[0].start()
     together.wait()
@@ -196,6 +228,29 @@ def test_a_failed_commit_fails_all_who_shared_it() -> None:
     for thread in threads:
         thread.join()
     assert failed == ["the disk is full"] * 2
+
+
+def test_the_next_commit_does_not_wait_for_the_disk() -> None:
+    disk = threading.Event()
+    flushing: list[int] = []
+
+    def flush() -> None:
+        flushing.append(len(flushing))
+        if len(flushing) == 1:
+            assert disk.wait(10)
+        disk.set()
+
+    def commit(take: Callable[[], object]) -> None:
+        take()
+
+    group = GroupCommit(commit, flush)
+    first = threading.Thread(target=group.store, args=[Entry([])])
+    first.start()
+    while not flushing:
+        time.sleep(0.001)
+    group.store(Entry([]))
+    first.join()
+    assert flushing == [0, 1]
 
 
 def test_an_interrupted_commit_leaves_nobody_waiting() -> None:
@@ -206,7 +261,7 @@ def test_an_interrupted_commit_leaves_nobody_waiting() -> None:
         if interrupt.pop():
             raise KeyboardInterrupt
 
-    group = GroupCommit(commit)
+    group = GroupCommit(commit, flush=lambda: None)
     with pytest.raises(KeyboardInterrupt):
         group.store(Entry([]))
     interrupt.append(False)
@@ -220,7 +275,7 @@ def test_an_interrupted_commit_leaves_nobody_waiting() -> None:
 
 def test_a_full_disk_is_said_and_nothing_of_the_append_is_stored(log: SqliteLog) -> None:
     log.append(RECEIPTS, [new("u", b"before")])
-    with log._durable.use() as database:
+    with log._changing.use() as database:
         pages = database.execute("PRAGMA page_count").fetchone()[0]
         database.execute(f"PRAGMA max_page_count = {pages + 1}")
     with pytest.raises(LogUnavailable, match="the disk is full"):
@@ -233,11 +288,11 @@ def test_poll_loses_nothing_to_an_error(path: Path, log: SqliteLog) -> None:
     log.append(RECEIPTS, numbered("u", range(3)))
     with closing(log.consume(RECEIPTS, "g", ignore)) as consumer:
         assert len(consumer.poll(1, 1.0)) == 1
-        with log._quick.transaction() as database:
+        with log._changing.transaction() as database:
             database.execute("ALTER TABLE records RENAME TO hidden")
         with pytest.raises(LogUnavailable, match="no such table"):
             consumer.poll(10, 1.0)
-        with log._quick.transaction() as database:
+        with log._changing.transaction() as database:
             database.execute("ALTER TABLE hidden RENAME TO records")
         assert [record.value for record in consumer.poll(10, 1.0)] == [b"1", b"2"]
 

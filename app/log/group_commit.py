@@ -1,10 +1,12 @@
 """Group commit: concurrent appends of a process share one transaction, without an extra thread.
 
 Whoever comes while nobody commits becomes the leader and commits all that is queued by then; those
-who come meanwhile wait, and the first of them leads the next round.
+who come meanwhile wait, and the first of them leads the next round while the disk is still busy
+with this one.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -37,10 +39,18 @@ class Entry:
 class GroupCommit(ForkAware):
     """Collects entries and has `commit` store them together, all or none."""
 
-    def __init__(self, commit: Callable[[Callable[[], Sequence[Entry]]], None]) -> None:
-        """`commit` gets a function that takes everything queued; it calls it as late as it can."""
+    def __init__(
+        self,
+        commit: Callable[[Callable[[], Sequence[Entry]]], None],
+        flush: Callable[[], None],
+    ) -> None:
+        """`commit` gets a function that takes everything queued; it calls it as late as it can.
+
+        `flush` makes durable what was committed before; several threads may be in it at once.
+        """
         super().__init__()
         self._commit = commit
+        self._flush = flush
         self._changing = threading.Lock()
         self._queue: list[Entry] = []
         self._leading = False
@@ -75,25 +85,43 @@ class GroupCommit(ForkAware):
                 self._queue.clear()
             return batch
 
+        self._gather()
         error: Exception | None = RuntimeError("the commit was interrupted")
         try:
-            self._commit(take)
+            try:
+                self._commit(take)
+            finally:
+                if not batch:
+                    # A commit that failed before it took the queue fails all who wait for it.
+                    take()
+                self._hand_over()
+            self._flush()
             error = None
         except Exception as failure:
             error = failure
         finally:
-            if error is not None and not batch:
-                # A commit that failed before it took the queue fails all who wait for it.
-                take()
             self._settle(own, batch, error)
 
-    def _settle(self, own: Entry, batch: Sequence[Entry], error: Exception | None) -> None:
-        for entry in batch:
-            entry.error, entry.settled = error, True
+    def _gather(self) -> None:
+        """Let the threads that are about to append do so, as long as there are any.
+
+        A commit lets go of the interpreter many times; each time, a thread that could have been in
+        it would get in its way.
+        """
+        waiting = 0
+        while len(self._queue) > waiting:
+            waiting = len(self._queue)
+            time.sleep(0)
+
+    def _hand_over(self) -> None:
         with self._changing:
             self._leading = bool(self._queue)
             if self._queue:
                 self._queue[0].turn.release()
+
+    def _settle(self, own: Entry, batch: Sequence[Entry], error: Exception | None) -> None:
+        for entry in batch:
+            entry.error, entry.settled = error, True
         for entry in batch:
             if entry is not own:
                 entry.turn.release()

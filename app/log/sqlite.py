@@ -16,7 +16,7 @@ from app.log.group_commit import Entry, GroupCommit, Row
 from app.log.locks import Membership, WriteLock
 from app.log.partitions import PARTITIONS, partition_for
 from app.log.sqlite_consumer import SqliteConsumer
-from app.log.sqlite_file import Connection, lock_folder, unavailable
+from app.log.sqlite_file import Connection, flush, lock_folder, unavailable
 from app.log.sqlite_records import Topic
 
 
@@ -39,15 +39,16 @@ class SqliteLog:
         self._clock, self._monotonic, self._sleep = clock, monotonic, sleep
         self._new_partitions = partitions
         self._writing = WriteLock(lock_folder(self._path))
-        self._durable = self._connection("FULL")
-        # A lost commit or trim only repeats work, so these need not wait for the disk.
-        self._quick = self._connection("NORMAL")
-        self._reading = self._connection("NORMAL")
-        self._appends = GroupCommit(self._store)
+        self._changing = self._connection()
+        self._reading = self._connection()
+        self._appends = GroupCommit(self._store, self._flush)
         self._topics: dict[str, Topic] = {}
 
     def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
-        """See `Log.append`. Raises UnicodeEncodeError for a key that UTF-8 cannot express."""
+        """See `Log.append`. Raises UnicodeEncodeError for a key that UTF-8 cannot express.
+
+        When the disk fails in the last step, the records may be stored all the same.
+        """
         if not records:
             return []
         found = self._topic(topic)
@@ -74,7 +75,7 @@ class SqliteLog:
             topic=found,
             group=group,
             on_revoked=on_revoked,
-            connection=self._connection("NORMAL"),
+            connection=self._connection(),
             membership=Membership(folder, found.partitions),
             store=self._store_commits,
             monotonic=self._monotonic,
@@ -110,8 +111,9 @@ class SqliteLog:
 
     def check(self) -> None:
         """See `Log.check`: commits one tiny row, as durably as a record."""
-        with self._write(self._durable) as database:
+        with self._write() as database:
             database.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (self._clock(),))
+        self._flush()
 
     def trim(self, topic: str, groups: Sequence[str], older_than: float) -> int:
         """See `Log.trim`. The file does not shrink; what is freed in it is used for new records."""
@@ -120,18 +122,19 @@ class SqliteLog:
             ranges = list(statements.removable(database, found, groups, older_than))
         if not ranges:
             return 0
-        with self._write(self._quick) as database:
+        # A lost trim, or commit of a consumer, only repeats work, so neither is flushed.
+        with self._write() as database:
             delete = "DELETE FROM records WHERE position BETWEEN ? AND ?"
             return sum(database.execute(delete, ends).rowcount for ends in ranges)
 
     def close(self) -> None:
         """See `Log.close`. A log that is used again afterwards opens its file again."""
-        for connection in (self._durable, self._quick, self._reading):
+        for connection in (self._changing, self._reading):
             connection.close()
         self._writing.close()
 
-    def _connection(self, synchronous: str) -> Connection:
-        return Connection(self._path, synchronous, self._new_partitions)
+    def _connection(self) -> Connection:
+        return Connection(self._path, self._new_partitions)
 
     def _topic(self, name: str) -> Topic:
         if not self._topics:
@@ -144,17 +147,20 @@ class SqliteLog:
             raise ValueError(f"unknown topic {name!r}; there are {sorted(self._topics)}") from None
 
     @contextmanager
-    def _write(self, connection: Connection) -> Iterator[Database]:
+    def _write(self) -> Iterator[Database]:
         """One write transaction, in turn with all other writers of the machine."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._writing)
             except OSError as error:
                 raise unavailable(self._path, error) from error
-            yield stack.enter_context(connection.transaction())
+            yield stack.enter_context(self._changing.transaction())
+
+    def _flush(self) -> None:
+        flush(self._path)
 
     def _store(self, take: Callable[[], Sequence[Entry]]) -> None:
-        with self._write(self._durable) as database:
+        with self._write() as database:
             entries = take()
             rows = [row for entry in entries for row in entry.rows]
             free = statements.ends(database, sorted({row.first for row in rows}))
@@ -171,7 +177,7 @@ class SqliteLog:
                 database.execute(statements.insert(len(chunk)), list(chain.from_iterable(chunk)))
 
     def _store_commits(self, topic: Topic, group: str, commits: Mapping[int, Commit]) -> None:
-        with self._write(self._quick) as database:
+        with self._write() as database:
             database.executemany(
                 "INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?, ?)",
                 [

@@ -1,5 +1,7 @@
 """The database file of the embedded log: its schema, its connections and what its errors mean."""
 
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -63,14 +65,10 @@ def first_position(topic: int, partition: int) -> int:
 class Connection(ForkAware):
     """A connection: opened when needed, used by one thread at a time, replaced after an error."""
 
-    def __init__(self, path: Path, synchronous: str, partitions: Mapping[str, int]) -> None:
-        """`synchronous`: FULL survives a power cut, NORMAL may lose the last commits to one.
-
-        `partitions` are those of each topic in a file that is still to be created.
-        """
+    def __init__(self, path: Path, partitions: Mapping[str, int]) -> None:
+        """`partitions` are those of each topic in a file that is still to be created."""
         super().__init__()
         self.path = path
-        self._synchronous = synchronous
         self._partitions = partitions
         self._lock = threading.Lock()
         # Made here: whatever is told of forks must not be made while a lock is held that a fork
@@ -141,13 +139,49 @@ class Connection(ForkAware):
     def _prepare(self, database: sqlite3.Connection) -> None:
         if _version(database) != VERSION:
             create(database, self.path, self._partitions, self._creating)
+        _flush_names(self.path.parent)
         for setting in (
-            f"synchronous = {self._synchronous}",
-            "fullfsync = 1",  # macOS: fsync alone does not survive a power cut there
+            # A commit survives a kill; it survives a power cut once `flush` has been called.
+            "synchronous = NORMAL",
+            "fullfsync = 1",  # macOS: see _flush
             "journal_size_limit = 67108864",
             "secure_delete = FAST",  # the full form, some systems' default, writes all again
         ):
             database.execute(f"PRAGMA {setting}")
+
+
+def flush(path: Path) -> None:
+    """Make all that was committed survive a power cut: what `synchronous = FULL` does at a commit.
+
+    Here it is done outside of the transaction, so that others write while the disk is busy. SQLite
+    keeps the file consistent by itself, and flushes what it moves out of the write-ahead log.
+
+    Raises LogUnavailable; what was committed may then be lost, or not.
+    """
+    try:
+        log = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            _flush(log)
+        finally:
+            os.close(log)
+    except OSError as error:
+        raise unavailable(path, error) from error
+
+
+def _flush(file: int) -> None:
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone does not survive a power cut there
+        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(file)
+
+
+def _flush_names(folder: Path) -> None:
+    """Make the names of the files in a folder durable: a flushed file without a name is lost."""
+    names = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(names)
+    finally:
+        os.close(names)
 
 
 def create(

@@ -96,7 +96,7 @@ def parse_authenticated() -> Any:
     """The request's JSON, once its write key is known to be right; raises Unauthorized."""
     body = unpacked(receive(SDK_TYPES))
     secrets = state().settings.bridge_write_key
-    if tracking.has_key_in_header(request.headers.get("Authorization", ""), secrets):
+    if tracking.has_key_in_header(request.environ.get("HTTP_AUTHORIZATION", ""), secrets):
         return parse(body)
     return tracking.with_key_in_body(body, secrets)
 
@@ -104,7 +104,7 @@ def parse_authenticated() -> Any:
 @outbound.after_request
 def allow_browsers(response: Response) -> Response:
     """CORS: a browser may call the Tracking API from any site (the write key is what counts)."""
-    if request.path.startswith("/v1/"):
+    if "HTTP_ORIGIN" in request.environ and request.path.startswith("/v1/"):
         tracking.add_cors(response, request.headers)
     return response
 

@@ -88,9 +88,11 @@ def correct_clock(call: dict[str, Any], received_at: float) -> None:
     if received is None:
         received = datetime.fromtimestamp(received_at, UTC)
         call["receivedAt"] = _written(received)
-    original = dates.read(call.get("originalTimestamp")) or dates.read(call.get("timestamp"))
     sent = dates.read(call.get("sentAt"))
-    if original is None or sent is None:
+    if sent is None:
+        return
+    original = dates.read(call.get("originalTimestamp")) or dates.read(call.get("timestamp"))
+    if original is None:
         return
     try:
         corrected = received - (sent - original)
@@ -110,9 +112,7 @@ def add_cors(response: Response, asked: Headers) -> None:
 
     The origin is named rather than `*`, which browsers refuse when a site sends credentials along.
     """
-    origin = asked.get("Origin")
-    if not origin:
-        return
+    origin = asked["Origin"]
     headers = response.headers
     headers["Access-Control-Allow-Origin"] = origin
     headers["Access-Control-Allow-Credentials"] = "true"

@@ -209,6 +209,7 @@ class Courier:
 
     def _take_in(self, answered: Answered) -> None:
         now = self._clock()
+        self._dispatcher.answered(answered.endpoint, answered.sent, answered.at)
         self._dispatcher.learn(answered.endpoint, answered.outcomes, answered.sent, now)
         company = len(answered.parcels)
         # From last to first: whoever is put back at the head of the queue keeps their order.

@@ -16,13 +16,14 @@ logger = logging.getLogger("bridge.courier")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request that came back: one outcome for each parcel, when it was sent (monotonic seconds),
-    and the seconds it took."""
+    """A request that came back: one outcome for each parcel, when it was handed over and when its
+    answer came (monotonic seconds), and the seconds it took."""
 
     endpoint: str
     parcels: list[Parcel]
     outcomes: Sequence[Outcome]
     sent: float
+    at: float
     took: float
 
 
@@ -81,5 +82,5 @@ class Crew:
                 # A defect of ours must neither lose the records nor stop the others.
                 logger.exception("%s: delivery failed unexpectedly", endpoint)
                 outcomes = [Retry("internal_error")] * len(parcels)
-            took = self._clock() - started
-            self._answers.put(Answered(endpoint, parcels, outcomes, sent, took))
+            now = self._clock()
+            self._answers.put(Answered(endpoint, parcels, outcomes, sent, now, now - started))

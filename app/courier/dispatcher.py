@@ -121,11 +121,14 @@ class Dispatcher:
         """The parcel may go from `until` on."""
         heappush(self._delayed, (until, next(self._order), parcel))
 
+    def answered(self, endpoint: str, sent: float, at: float) -> None:
+        """The request of time `sent` had its answer `at` that time."""
+        for limiter in self._queues[endpoint].limiters:
+            limiter.answered(sent, at)
+
     def learn(self, endpoint: str, outcomes: Sequence[Outcome], sent: float, now: float) -> None:
         """Take from the answer to the request of time `sent` what it says of the partner."""
         queue = self._queues[endpoint]
-        for limiter in queue.limiters:
-            limiter.answered(sent, now)
         refused = next((o for o in outcomes if isinstance(o, Refused)), None)
         retries = [o for o in outcomes if isinstance(o, Retry)]
         if refused:

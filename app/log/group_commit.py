@@ -54,6 +54,7 @@ class GroupCommit(ForkAware):
         self._changing = threading.Lock()
         self._queue: list[Entry] = []
         self._leading = False
+        self._together = 1  # entries in the last commit
 
     def store(self, entry: Entry) -> None:
         """Return when `entry` is durable. Raises LogUnavailable when it could not be stored."""
@@ -83,6 +84,7 @@ class GroupCommit(ForkAware):
             with self._changing:
                 batch.extend(self._queue)
                 self._queue.clear()
+            self._together = len(batch)
             return batch
 
         self._gather()
@@ -103,13 +105,13 @@ class GroupCommit(ForkAware):
             self._settle(own, batch, error)
 
     def _gather(self) -> None:
-        """Let the threads that are about to append do so, as long as there are any.
+        """In a crowd, let the threads that are about to append do so, as long as there are any.
 
         A commit lets go of the interpreter many times; each time, a thread that could have been in
-        it would get in its way.
+        it would get in its way. Whoever is alone would wait for nobody: some 0.1 ms.
         """
         waiting = 0
-        while len(self._queue) > waiting:
+        while self._together > 1 and len(self._queue) > waiting:
             waiting = len(self._queue)
             time.sleep(0)
 

@@ -237,7 +237,7 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(LogUnavailable)
     def unavailable(error: LogUnavailable) -> Response:
         app.logger.error("the log is unavailable: %s", error)
-        response = refuse(503, "log_unavailable", f"Nothing was stored: {error}. Please retry.")
+        response = refuse(503, "log_unavailable", f"Not taken: {error}. Please retry.")
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
 

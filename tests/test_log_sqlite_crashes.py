@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -108,11 +108,9 @@ def test_what_was_acknowledged_survives_a_kill(path: Path, log: SqliteLog) -> No
             acknowledged += here.recv()
         process.kill()
         process.join()
-        try:
+        with suppress(EOFError, OSError):  # killed in the middle of telling us
             while here.poll():
                 acknowledged += here.recv()
-        except (EOFError, OSError):
-            pass  # killed in the middle of telling us
         process.close()
         here.close()
     stored = {

@@ -1,5 +1,6 @@
 """When an Iterable event happened."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 # Iterable's webhooks give text, its API Unix seconds, other senders milliseconds. Up to here a
@@ -12,13 +13,12 @@ def event_time(created_at: object, received_at: float) -> datetime:
 
     Takes `2016-12-02 20:21:04 +00:00`, ISO-8601 (UTC when it names no zone) and epoch numbers.
     """
-    try:
+    # An impossible date, or one beyond what a calendar holds, is no usable time.
+    with suppress(ValueError, OverflowError, OSError):
         if isinstance(created_at, str):
             return _from_text(created_at.strip())
         if type(created_at) in (int, float):
             return _from_number(created_at)  # type: ignore[arg-type] # an exact type does not narrow
-    except (ValueError, OverflowError, OSError):
-        pass  # an impossible date, or one beyond what a calendar holds
     return datetime.fromtimestamp(received_at, UTC)
 
 

@@ -87,10 +87,10 @@ class GroupCommit(ForkAware):
             self._together = len(batch)
             return batch
 
-        self._gather()
         error: Exception | None = RuntimeError("the commit was interrupted")
         try:
             try:
+                self._gather()
                 self._commit(take)
             finally:
                 if not batch:

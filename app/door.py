@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from app import deadletters
 from app.errors import BadInput
 from app.log.base import DEAD_LETTERS, Log, LogUnavailable, NewRecord
 from app.security import Unauthorized
-from app.state import state
 
 # Seconds after which a sender may try again when the log cannot take anything.
 RETRY_AFTER = 5
@@ -22,7 +21,7 @@ RETRY_AFTER = 5
 WRITABLE_LEVELS = 250
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judged:
     """A call or webhook after the door's look at it: to be stored, discarded, or refused.
 
@@ -36,23 +35,22 @@ class Judged:
 
 
 Judge = Callable[[Any], Judged]
+Environ = Mapping[str, Any]  # of a request, as WSGI has it
 
 
-def receive(media_types: Sequence[str]) -> bytes:
-    """The request's body as it came.
+def receive(environ: Environ, media_types: Sequence[str], limit: int) -> bytes:
+    """The request's body as it came, at most `limit` bytes.
 
     Raises 415 for a content type that is not one of `media_types` (none at all is let pass), 413
     when it is over the limit, and BadInput when it ends before it should.
     """
     # Straight from the WSGI environment: Werkzeug's own ways to the same cost more than all the
     # rest of a door, and silently cut a chunked body off at the limit.
-    environ = request.environ
     media_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type and not media_type.endswith(tuple(media_types)):
         raise UnsupportedMediaType(
             f"Content-Type {media_type} is not taken here; send {media_types[0]}."
         )
-    limit = state().settings.bridge_max_body
     declared = environ.get("CONTENT_LENGTH")
     if declared and int(declared) > limit:
         raise RequestEntityTooLarge
@@ -66,17 +64,17 @@ def receive(media_types: Sequence[str]) -> bytes:
     return body
 
 
-def unpacked(body: bytes) -> bytes:
-    """The body inflated, where it is compressed.
+def unpacked(environ: Environ, body: bytes, limit: int) -> bytes:
+    """The body inflated, where it is compressed, to at most `limit` bytes.
 
     Raises 415 for a compression other than gzip, 413 when the inflated body is over the limit, and
     BadInput when the gzip is broken.
     """
-    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding in ("gzip", "x-gzip"):
-        return _inflate(body, state().settings.bridge_max_body)
+        return _inflate(body, limit)
     raise UnsupportedMediaType(f"Content-Encoding {encoding} is not taken here; send gzip.")
 
 

@@ -13,26 +13,31 @@ from app.inbound.schemas import check_webhook
 from app.log.base import ITERABLE_WEBHOOKS, NewRecord
 from app.outcomes import Discarded
 from app.security import Unauthorized, is_one_of, webhook_tokens
+from app.settings import Settings
 from app.state import state
 
 inbound = Blueprint("inbound", __name__)
+
+JSON_ONLY = ["application/json", "+json"]
 
 
 @inbound.post("/iterable")
 def receive_webhook() -> Response:
     """One webhook, or an array of them (Iterable sends one; an array costs nothing to take)."""
-    authenticate()
-    webhook = parse(unpacked(receive(["application/json", "+json"])))
-    judge = Judge(state().webhooks, time.time())
+    bridge, environ = state(), request.environ
+    authenticate(bridge.settings)
+    limit = bridge.settings.bridge_max_body
+    webhook = parse(unpacked(environ, receive(environ, JSON_ONLY, limit), limit))
+    judge = Judge(bridge.webhooks, time.time())
     if isinstance(webhook, list):
-        return take_many(state().log, ITERABLE_WEBHOOKS, webhook, judge)
-    return take_one(state().log, ITERABLE_WEBHOOKS, judge(webhook))
+        return take_many(bridge.log, ITERABLE_WEBHOOKS, webhook, judge)
+    return take_one(bridge.log, ITERABLE_WEBHOOKS, judge(webhook))
 
 
-def authenticate() -> None:
+def authenticate(settings: Settings) -> None:
     """Raise Unauthorized unless one of the sender's tokens is one of ours (several while
     rotating)."""
-    secrets = state().settings.iterable_webhook_token
+    secrets = settings.iterable_webhook_token
     if not secrets:
         return
     headers = request.headers

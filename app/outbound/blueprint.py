@@ -26,6 +26,7 @@ from app.outbound.nesting import too_deep
 from app.outbound.schemas import check_batch, check_call
 from app.outcomes import Discarded
 from app.security import Unauthorized, first_element, is_signed
+from app.settings import Settings
 from app.state import state
 
 outbound = Blueprint("outbound", __name__)
@@ -38,22 +39,24 @@ SDK_TYPES = ["application/json", "text/plain", "+json"]
 @outbound.route("/segment", methods=["POST", "PUT", "PATCH"])
 def receive_from_webhook() -> Response:
     """Segment's Webhooks destination: one call, or an array of calls."""
-    received = receive(JSON_ONLY)
-    body = unpacked(received)
-    authenticate_webhook(received, body)
+    bridge, environ = state(), request.environ
+    limit = bridge.settings.bridge_max_body
+    received = receive(environ, JSON_ONLY, limit)
+    body = unpacked(environ, received, limit)
+    authenticate_webhook(bridge.settings, received, body)
     calls = parse(body)
-    judge = Judge(state().calls, "segment", time.time())
+    judge = Judge(bridge.calls, "segment", time.time())
     if isinstance(calls, list):
-        return take_many(state().log, SEGMENT_CALLS, calls, judge)
-    return take_one(state().log, SEGMENT_CALLS, judge(calls))
+        return take_many(bridge.log, SEGMENT_CALLS, calls, judge)
+    return take_one(bridge.log, SEGMENT_CALLS, judge(calls))
 
 
-def authenticate_webhook(received: bytes, body: bytes) -> None:
+def authenticate_webhook(settings: Settings, received: bytes, body: bytes) -> None:
     """Raise Unauthorized unless the body as received, or its first element, is signed.
 
     `body` is the same inflated: Segment signs its JSON, whoever compresses it on the way.
     """
-    secrets = state().settings.segment_shared_secret
+    secrets = settings.segment_shared_secret
     if not secrets:
         return
     signature = request.headers.get("X-Signature", "")
@@ -67,36 +70,48 @@ def authenticate_webhook(received: bytes, body: bytes) -> None:
         )
 
 
-@outbound.post(f"/v1/<any({tracking.SINGLE_PATHS}):path>")
-@outbound.post(f"/v1/<any({tracking.SINGLE_PATHS}):path>/")
-def receive_from_sdk(path: str) -> Response:
-    """A single call of Segment's Tracking API, under its full name or analytics.js's short one."""
-    call = parse_authenticated()
-    judge = Judge(state().calls, "tracking", time.time(), {"type": tracking.TYPES[path]})
-    return take_one(state().log, SEGMENT_CALLS, judge(call))
+def receive_from_sdk(kind: str) -> Response:
+    """A single call of Segment's Tracking API, of the type that its path names."""
+    bridge = state()
+    call = parse_authenticated(bridge.settings)
+    judge = Judge(bridge.calls, "tracking", time.time(), {"type": kind})
+    return take_one(bridge.log, SEGMENT_CALLS, judge(call))
 
 
-@outbound.post("/v1/<any(batch,b,import):path>")
-@outbound.post("/v1/<any(batch,b,import):path>/")
-def receive_batch(path: str) -> Response:
+# A route for each path, with and without a slash at its end: unlike a pattern for all of them,
+# it is found in one look-up.
+for _path, _kind in tracking.TYPES.items():
+    outbound.add_url_rule(
+        f"/v1/{_path}",
+        view_func=receive_from_sdk,
+        methods=["POST"],
+        defaults={"kind": _kind},
+        strict_slashes=False,
+    )
+
+
+@outbound.post("/v1/batch", strict_slashes=False)
+@outbound.post("/v1/b", strict_slashes=False)
+@outbound.post("/v1/import", strict_slashes=False)
+def receive_batch() -> Response:
     """A batch of the Tracking API; what stands at its root holds for every call in it."""
-    batch = check_batch(parse_authenticated())
-    judge = Judge(state().calls, "tracking", time.time(), tracking.shared(batch))
-    return take_many(state().log, SEGMENT_CALLS, batch["batch"], judge)
+    bridge = state()
+    batch = check_batch(parse_authenticated(bridge.settings))
+    judge = Judge(bridge.calls, "tracking", time.time(), tracking.shared(batch))
+    return take_many(bridge.log, SEGMENT_CALLS, batch["batch"], judge)
 
 
-@outbound.post("/v1/m")
-@outbound.post("/v1/m/")
+@outbound.post("/v1/m", strict_slashes=False)
 def receive_metrics() -> Response:
     """Counters that analytics.js keeps of itself; they carry no key and nobody's data."""
     return answer({"success": True, "discarded": "sdk_metrics"})
 
 
-def parse_authenticated() -> Any:
+def parse_authenticated(settings: Settings) -> Any:
     """The request's JSON, once its write key is known to be right; raises Unauthorized."""
-    body = unpacked(receive(SDK_TYPES))
-    secrets = state().settings.bridge_write_key
-    if tracking.has_key_in_header(request.environ.get("HTTP_AUTHORIZATION", ""), secrets):
+    environ, limit, secrets = request.environ, settings.bridge_max_body, settings.bridge_write_key
+    body = unpacked(environ, receive(environ, SDK_TYPES, limit), limit)
+    if tracking.has_key_in_header(environ.get("HTTP_AUTHORIZATION", ""), secrets):
         return parse(body)
     return tracking.with_key_in_body(body, secrets)
 
@@ -104,7 +119,8 @@ def parse_authenticated() -> Any:
 @outbound.after_request
 def allow_browsers(response: Response) -> Response:
     """CORS: a browser may call the Tracking API from any site (the write key is what counts)."""
-    if "HTTP_ORIGIN" in request.environ and request.path.startswith("/v1/"):
+    environ = request.environ
+    if "HTTP_ORIGIN" in environ and environ["PATH_INFO"].startswith("/v1/"):
         tracking.add_cors(response, request.headers)
     return response
 

@@ -21,7 +21,7 @@ _BULK_OF = {"users/update": USERS, "events/track": EVENTS}
 _SINGLE_OF = {bulk: single for single, bulk in _BULK_OF.items()}
 
 
-@dataclass(frozen=True)
+@dataclass  # see IterableRequest
 class BulkEntry(IterableRequest):
     """A request on its way in company; `body` is its entry in the bulk request's array.
 

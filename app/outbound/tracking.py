@@ -31,7 +31,6 @@ TYPES = {
     "a": "alias",
     "g": "group",
 }
-SINGLE_PATHS = ",".join(TYPES)
 
 WRONG_KEY = (
     "The write key is missing or wrong; give the SDK the value of BRIDGE_WRITE_KEY as its write "
@@ -67,7 +66,8 @@ def complete(item: Any, shared_fields: Mapping[str, Any]) -> Any:
     key."""
     if not isinstance(item, dict):
         return item
-    call = {name: value for name, value in item.items() if name != "writeKey"}
+    call = item.copy()
+    call.pop("writeKey", None)
     for name, value in shared_fields.items():
         own = call.get(name)
         if isinstance(value, dict) and isinstance(own, dict):

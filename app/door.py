@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, Unsupporte
 
 from app import deadletters
 from app.errors import BadInput
+from app.held import store
 from app.log.base import DEAD_LETTERS, Log, LogUnavailable, NewRecord
 from app.security import Unauthorized
 
@@ -101,14 +102,14 @@ def parse(body: bytes) -> Any:
         raise BadInput("invalid_json", f"The body is not valid JSON: {error}.") from None
 
 
-def take_one(log: Log, topic: str, judged: Judged) -> Response:
+def take_one(environ: Environ, log: Log, topic: str, judged: Judged) -> Response:
     """Store one call and answer. Raises BadInput, LogUnavailable."""
     if judged.error:
         raise judged.error
     if judged.discarded:
         return answer({"success": True, "discarded": judged.discarded})
     assert judged.record is not None  # the third of three cases # noqa: S101
-    log.append(topic, [judged.record])
+    store(environ, log, topic, judged.record)
     return answer({"success": True})
 
 
@@ -221,6 +222,17 @@ def refuse(
     return answer(shown, status)
 
 
+def not_taken(error: Exception) -> Response:
+    """The answer when something could not be stored, for reasons that are not the sender's."""
+    if isinstance(error, LogUnavailable):
+        response = refuse(503, "log_unavailable", f"Not taken: {error}. Please retry.")
+    else:
+        # 503 and not 500: whatever it is, the sender should try again, and nothing was stored.
+        response = refuse(503, "internal_error", "Something went wrong here. Please retry.")
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
 def register_errors(app: Flask) -> None:
     """Make every failure of a request a JSON answer that its sender can act on."""
 
@@ -235,9 +247,7 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(LogUnavailable)
     def unavailable(error: LogUnavailable) -> Response:
         app.logger.error("the log is unavailable: %s", error)
-        response = refuse(503, "log_unavailable", f"Not taken: {error}. Please retry.")
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
+        return not_taken(error)
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
@@ -248,8 +258,5 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def defect(error: Exception) -> Response:
-        # 503 and not 500: whatever it is, the sender should try again, and nothing was stored.
         app.logger.error("unexpected error", exc_info=error)
-        response = refuse(503, "internal_error", "Something went wrong here. Please retry.")
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
+        return not_taken(error)

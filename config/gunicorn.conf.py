@@ -7,8 +7,9 @@ settings = load_settings()
 
 bind = settings.bridge_bind
 workers = settings.bridge_web_workers
-# Threads wait for the log's fsync together, which is what lets them share one (group commit).
-worker_class = "gthread"
+# gunicorn's threaded worker, in which answers wait for the log's fsync, and share one, without a
+# thread waiting with each.
+worker_class = "app.gunicorn_worker.HoldingWorker"
 threads = settings.bridge_web_threads
 backlog = 2048
 # Segment gives up after 5 s; an answer later than this helps nobody.

@@ -4,6 +4,7 @@ import resource
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,23 @@ def limit_files(bridge: Bridge, size: int) -> None:
     for pid in family(bridge.processes["serve"].pid):
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+def check_singles(bridge: Bridge) -> list[dict[str, Any]]:
+    """Send single calls until one is refused, as it must be; return those that were taken."""
+    taken = []
+    for number in range(100):
+        single = {**call(100, number), "context": {"padding": "x" * 20_000}}
+        path, headers = f"/v1/{single['type']}", {"Origin": "https://shop.example"}
+        answer = bridge.post(path, single, headers=headers)
+        if answer.status_code != 200:
+            break
+        taken.append(single)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert answer.json()["code"] == "log_unavailable"
+    return taken
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can change a limit so")
@@ -50,6 +68,7 @@ def test_a_full_disk_answers_503_corrupts_nothing_and_recovers(tmp_path: Path) -
             assert int(answer.headers["Retry-After"]) > 0
             assert answer.json()["code"] == "log_unavailable"
             assert bridge.session.get(f"{bridge.url}/health/live", timeout=10).ok
+            acknowledged += check_singles(bridge)
 
             limit_files(bridge, resource.RLIM_INFINITY)
             assert bridge.post("/v1/batch", {"batch": batch}).status_code == 200

@@ -31,7 +31,7 @@ def receive_webhook() -> Response:
     judge = Judge(bridge.webhooks, time.time())
     if isinstance(webhook, list):
         return take_many(bridge.log, ITERABLE_WEBHOOKS, webhook, judge)
-    return take_one(bridge.log, ITERABLE_WEBHOOKS, judge(webhook))
+    return take_one(environ, bridge.log, ITERABLE_WEBHOOKS, judge(webhook))
 
 
 def authenticate(settings: Settings) -> None:

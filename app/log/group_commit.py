@@ -9,19 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from app.log.base import LogUnavailable
 from app.log.forks import ForkAware
 
-
-class Row(NamedTuple):
-    """A record ready to be stored: `first` is the position of its partition's first record."""
-
-    first: int
-    key: str
-    headers: bytes
-    value: bytes | None
+Row = tuple[int, str, bytes, bytes | None]
+"""A record ready to be stored: the position of its partition's first record, its key, headers and
+value."""
 
 
 @dataclass(slots=True, eq=False)

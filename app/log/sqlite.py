@@ -12,7 +12,7 @@ import orjson
 
 from app.log import sqlite_records as statements
 from app.log.base import Commit, NewRecord, Progress, Record, Revoked
-from app.log.group_commit import Entry, GroupCommit, Row
+from app.log.group_commit import Entry, GroupCommit
 from app.log.locks import Membership, WriteLock
 from app.log.partitions import PARTITIONS, partition_for
 from app.log.sqlite_consumer import SqliteConsumer
@@ -53,17 +53,16 @@ class SqliteLog:
             return []
         found = self._topic(topic)
         partitions = [partition_for(record.key, found.partitions) for record in records]
+        firsts = [found.first(partition) for partition in range(found.partitions)]
         rows = [
-            Row(
-                found.first(partition), record.key, orjson.dumps(dict(record.headers)), record.value
-            )
+            (firsts[partition], record.key, orjson.dumps(record.headers), record.value)
             for partition, record in zip(partitions, records, strict=True)
         ]
         entry = Entry(rows)
         self._appends.store(entry)
         return [
-            (partition, position - row.first)
-            for partition, position, row in zip(partitions, entry.positions, rows, strict=True)
+            (partition, position - firsts[partition])
+            for partition, position in zip(partitions, entry.positions, strict=True)
         ]
 
     def consume(self, topic: str, group: str, on_revoked: Revoked) -> SqliteConsumer:
@@ -162,16 +161,16 @@ class SqliteLog:
     def _store(self, take: Callable[[], Sequence[Entry]]) -> None:
         with self._write() as database:
             entries = take()
-            rows = [row for entry in entries for row in entry.rows]
-            free = statements.ends(database, sorted({row.first for row in rows}))
+            firsts = {row[0] for entry in entries for row in entry.rows}
+            free = statements.ends(database, sorted(firsts))
             now = self._clock()
             values: list[tuple[object, ...]] = []
             for entry in entries:
-                for row in entry.rows:
-                    position = free[row.first]
-                    free[row.first] += 1
+                for first, key, headers, value in entry.rows:
+                    position = free[first]
+                    free[first] = position + 1
                     entry.positions.append(position)
-                    values.append((position, now, row.key, row.headers, row.value))
+                    values.append((position, now, key, headers, value))
             for start in range(0, len(values), statements.CHUNK):
                 chunk = values[start : start + statements.CHUNK]
                 database.execute(statements.insert(len(chunk)), list(chain.from_iterable(chunk)))

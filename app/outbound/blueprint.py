@@ -8,6 +8,7 @@ import orjson
 from flask import Blueprint, Response, request
 
 from app.door import (
+    Environ,
     Judged,
     answer,
     parse,
@@ -48,7 +49,7 @@ def receive_from_webhook() -> Response:
     judge = Judge(bridge.calls, "segment", time.time())
     if isinstance(calls, list):
         return take_many(bridge.log, SEGMENT_CALLS, calls, judge)
-    return take_one(bridge.log, SEGMENT_CALLS, judge(calls))
+    return take_one(environ, bridge.log, SEGMENT_CALLS, judge(calls))
 
 
 def authenticate_webhook(settings: Settings, received: bytes, body: bytes) -> None:
@@ -72,10 +73,10 @@ def authenticate_webhook(settings: Settings, received: bytes, body: bytes) -> No
 
 def receive_from_sdk(kind: str) -> Response:
     """A single call of Segment's Tracking API, of the type that its path names."""
-    bridge = state()
-    call = parse_authenticated(bridge.settings)
+    bridge, environ = state(), request.environ
+    call = parse_authenticated(environ, bridge.settings)
     judge = Judge(bridge.calls, "tracking", time.time(), {"type": kind})
-    return take_one(bridge.log, SEGMENT_CALLS, judge(call))
+    return take_one(environ, bridge.log, SEGMENT_CALLS, judge(call))
 
 
 # A route for each path, with and without a slash at its end: unlike a pattern for all of them,
@@ -96,7 +97,7 @@ for _path, _kind in tracking.TYPES.items():
 def receive_batch() -> Response:
     """A batch of the Tracking API; what stands at its root holds for every call in it."""
     bridge = state()
-    batch = check_batch(parse_authenticated(bridge.settings))
+    batch = check_batch(parse_authenticated(request.environ, bridge.settings))
     judge = Judge(bridge.calls, "tracking", time.time(), tracking.shared(batch))
     return take_many(bridge.log, SEGMENT_CALLS, batch["batch"], judge)
 
@@ -107,9 +108,9 @@ def receive_metrics() -> Response:
     return answer({"success": True, "discarded": "sdk_metrics"})
 
 
-def parse_authenticated(settings: Settings) -> Any:
+def parse_authenticated(environ: Environ, settings: Settings) -> Any:
     """The request's JSON, once its write key is known to be right; raises Unauthorized."""
-    environ, limit, secrets = request.environ, settings.bridge_max_body, settings.bridge_write_key
+    limit, secrets = settings.bridge_max_body, settings.bridge_write_key
     body = unpacked(environ, receive(environ, SDK_TYPES, limit), limit)
     if tracking.has_key_in_header(environ.get("HTTP_AUTHORIZATION", ""), secrets):
         return parse(body)

@@ -53,11 +53,10 @@ def identifiers(call: Mapping[str, Any]) -> Person:
         else (member(context, "traits"), member(call, "properties"))
     )
     for place in places:
-        if not place:
-            continue
-        email = text_or_none(place.get("email") or _EMAIL_KEY.values(place).get("email"))
-        if email:
-            return email, user_id
+        if place and _EMAIL_KEY.keys(place):
+            email = text_or_none(place.get("email") or _EMAIL_KEY.values(place).get("email"))
+            if email:
+                return email, user_id
     return (user_id if user_id and "@" in user_id and is_email(user_id) else None), user_id
 
 

@@ -42,11 +42,10 @@ class Names:
 
     def values(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What `source` has under the names; nulls count as absent."""
-        return {
-            name: value
-            for key, name in self.keys(source).items()
-            if (value := source[key]) is not None
-        }
+        keys = self.keys(source)
+        if not keys:
+            return {}
+        return {name: value for key, name in keys.items() if (value := source[key]) is not None}
 
     def _meanings(self, keys: tuple[str, ...]) -> dict[str, str]:
         # Of several spellings the first counts, before all the exact one: the one that is last here

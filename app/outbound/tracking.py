@@ -6,6 +6,7 @@ CORS.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from flask import Response
@@ -84,11 +85,10 @@ def correct_clock(call: dict[str, Any], received_at: float) -> None:
     common fields). Without a usable `sentAt` there is nothing to correct by. A call that has been
     through Segment already brings its own `receivedAt`, and keeps the time that Segment gave it.
     """
-    received = dates.read(call.get("receivedAt"))
+    received = dates.read(call.get("receivedAt")) if "receivedAt" in call else None
     if received is None:
-        received = datetime.fromtimestamp(received_at, UTC)
-        call["receivedAt"] = _written(received)
-    sent = dates.read(call.get("sentAt"))
+        received, call["receivedAt"] = _moment(received_at)
+    sent = dates.read(call.get("sentAt")) if "sentAt" in call else None
     if sent is None:
         return
     original = dates.read(call.get("originalTimestamp")) or dates.read(call.get("timestamp"))
@@ -101,6 +101,12 @@ def correct_clock(call: dict[str, Any], received_at: float) -> None:
     if not call.get("originalTimestamp"):
         call["originalTimestamp"] = call["timestamp"]
     call["timestamp"] = _written(corrected)
+
+
+@lru_cache(maxsize=16)  # all calls of an array came at the same moment
+def _moment(unix_seconds: float) -> tuple[datetime, str]:
+    moment = datetime.fromtimestamp(unix_seconds, UTC)
+    return moment, _written(moment)
 
 
 def _written(moment: datetime) -> str:

@@ -67,7 +67,7 @@ class HoldingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._changing = threading.Lock()
         self._at_work = 0  # requests queued or being handled
         self._storing = 0  # groups
-        self._held: dict[TConn, HeldAnswer] = {}  # by threads at work
+        self._held: dict[TConn, tuple[HeldAnswer, Left]] = {}  # by threads at work
         self._waiting: list[Waiting] = []
         self._oldest = 0.0  # of those waiting
 
@@ -93,7 +93,7 @@ class HoldingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             return super().handle_request(req, Connection(answer, conn.client, conn.server))
         finally:
             if answer.left:
-                self._held[conn] = answer
+                self._held[conn] = answer, answer.left
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """In the main thread, again and again."""
@@ -109,15 +109,15 @@ class HoldingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         handled = Handled(False)
         with suppress(SystemExit):  # gunicorn's timeout; all else is dealt with
             handled = Handled(self.handle(conn))
-        answer = self._held.pop(conn, None)
-        if answer is None or answer.left is None:
+        held = self._held.pop(conn, None)
+        if not held:
             self.method_queue.defer(self.finish_request, conn, handled)
         with self._changing:
             self._at_work -= 1
-            if answer is not None and answer.left is not None:
+            if held:
                 if not self._waiting:
                     self._oldest = time.monotonic()
-                self._waiting.append(Waiting(answer, answer.left, conn, handled))
+                self._waiting.append(Waiting(*held, conn, handled))
             group = self._take_if_ready()
         self._store(group)
 

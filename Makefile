@@ -40,9 +40,9 @@ bench: $(VENV)/.installed-dev ## print the figures of this machine; no test fail
 
 lock: $(VENV)/.installed-dev ## resolve the dependencies anew into the two lock files
 	$(BIN)/uv pip compile pyproject.toml --group build --universal --generate-hashes \
-		--no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+		--no-annotate --no-header -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group build --group dev --all-extras --universal --generate-hashes \
-		--no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.lock
+		--no-annotate --no-header -o requirements-dev.lock
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -103,7 +103,8 @@ class HoldingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if self._waiting and time.monotonic() > self._oldest + PATIENCE:
             with self._changing:
                 group = self._take() if self._storing < self.cfg.threads else []
-            self._impatient.submit(self._store, group)
+            if group:
+                self._impatient.submit(self._store, group)
 
     def _serve(self, conn: TConn) -> None:
         handled = Handled(False)

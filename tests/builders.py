@@ -127,6 +127,12 @@ def stored(record: Record) -> dict[str, Any]:
     return found
 
 
+def stored_ids(folder: Path) -> list[str]:
+    """The messageIds of the calls in the log of a bridge that runs in `folder`."""
+    with closing(open_log(f"sqlite:///{folder}/bridge.db")) as kept:
+        return [stored(record)["messageId"] for record in records(kept, SEGMENT_CALLS)]
+
+
 def opened(settings: Settings, log: Log) -> Door:
     """The doors of a bridge with these settings."""
     return Door(create_app(settings, log).test_client(), log)

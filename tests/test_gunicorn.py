@@ -3,7 +3,7 @@
 import gzip
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,8 @@ import orjson
 import pytest
 import requests
 
-from app.log import open_log
-from app.log.base import SEGMENT_CALLS
 from tests.bridge_process import Bridge, wait_for
-from tests.builders import WRITE_KEY, basic, records, stored, track
+from tests.builders import WRITE_KEY, basic, stored_ids, track
 
 LIMIT = 20_000
 
@@ -30,11 +28,6 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     with Bridge(tmp_path_factory.mktemp("bridge"), settings) as running:
         running.start("serve")
         yield running
-
-
-def stored_ids(folder: Path) -> list[str]:
-    with closing(open_log(f"sqlite:///{folder}/bridge.db")) as log:
-        return [stored(record)["messageId"] for record in records(log, SEGMENT_CALLS)]
 
 
 def call(message_id: str, **fields: Any) -> bytes:

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import orjson
@@ -21,10 +21,9 @@ from gunicorn.glogging import Logger
 from app.door import not_taken
 from app.gunicorn_worker import Handled, HoldingWorker, Waiting
 from app.held import LARGEST, HeldAnswer, store
-from app.log import open_log
 from app.log.base import SEGMENT_CALLS, LogUnavailable, NewRecord
 from tests.bridge_process import Bridge, wait_for
-from tests.builders import records, stored, track
+from tests.builders import stored_ids, track
 
 THREADS = 3
 
@@ -35,11 +34,6 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     with Bridge(tmp_path_factory.mktemp("bridge"), settings) as running:
         running.start("serve")
         yield running
-
-
-def stored_ids(folder: Path) -> list[str]:
-    with closing(open_log(f"sqlite:///{folder}/bridge.db")) as log:
-        return [stored(record)["messageId"] for record in records(log, SEGMENT_CALLS)]
 
 
 @contextmanager
